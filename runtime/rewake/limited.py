@@ -55,6 +55,8 @@ class Limited(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     """Of a rate: how many may begin at once, when nothing has begun for long."""
     digest: str = ""
     """Of the whole key, if `key` is cut or hidden."""
+    code: str = ""
+    """Of what is cached: the digest of the function and version that make it."""
 
     @property
     def id(self) -> str:

@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 
 from rewake import TaskError, concurrency, continue_as_new, rate, task, workflow
+from rewake.app import App
+from rewake.ledger import Cached
 from rewake.records import Invocation
 from rewake.signing.aes_gcm import AesGcm
 from rewake.signing.secret import Secret
 from rewake.stores.blobs import BLOB_BYTES
+from rewake.stores.keys import cached_key
 from rewake.tags import Served
 from tests.support.counting import CountingTable
 from tests.support.emptied import emptied
@@ -333,6 +336,131 @@ def test_what_is_cleared_is_made_anew() -> None:
         assert await bench.result(late.run) == "a 2"
         assert await bench.run("one", what="a") == "a 3"
         assert await bench.run("one", what="a") == "a 3"
+
+    virtually(members, body)
+
+
+def test_what_is_kept_late_is_as_old_as_it_is() -> None:
+    """A result that nobody could keep for two hours, as all had died, is given to nobody then."""
+
+    async def body(bench: Bench) -> None:
+        store: Any = bench.engine.services.store
+
+        async def never(*_: Any, **__: Any) -> None:
+            await asyncio.Event().wait()
+
+        store.leave = never
+        first = await bench.start("one", what="a")
+        assert await bench.result(first.run) == "a 1"
+        die(bench.engine)
+        await asyncio.sleep(2 * HOUR)
+        bench.engine = bench.another()
+        bench.engine.open()
+        await asyncio.sleep(200)
+        assert await bench.run("one", what="a") == "a 2"
+        await asyncio.sleep(HOUR - 100)
+        assert await bench.run("one", what="a") == "a 2"
+        await asyncio.sleep(200)
+        assert await bench.run("one", what="a") == "a 3"
+
+    virtually(members, body)
+
+
+@pytest.mark.parametrize("dies", [True, False], ids=["takes over", "begins"])
+def test_a_result_is_kept_by_the_code_that_was_asked(dies: bool) -> None:
+    """While a deploy is under way, what a server of before makes is not kept as what one of after
+    has asked for, nor where one of after has died over it.
+    """
+
+    async def fetch(what: str) -> str:
+        return f"old {what}"
+
+    async def body(bench: Bench) -> None:
+        new, bench._app = bench._app, App()
+        for member in (task(cache=HOUR)(fetch), one):
+            bench._app.add(member)
+        before, bench._app = bench.another(), new
+        if not dies:
+            bench.lose_first_messages()
+        started = await bench.start("one", what="a")
+        await asyncio.sleep(0.5)
+        die(bench.engine)
+        before.open()
+        bench.engine = before
+        assert await bench.result(started.run) == "old a"
+        await asyncio.sleep(120)
+        assert await cached(bench) == []
+        bench.engine = bench.another()
+        bench.engine.open()
+        assert await bench.run("one", what="a") == ("a 2" if dies else "a 1")
+
+    virtually(members, body, lease=3_000)
+
+
+def opened(version: int) -> Box:
+    """What is stored of a box, if it is of this version."""
+    if version != Box.version:
+        raise ValueError(version)
+    return Box()
+
+
+class Box:
+    """What only its own version can read."""
+
+    version = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return opened, (self.version,)
+
+
+@task(cache=HOUR)
+async def box() -> Box:
+    made["box"] += 1
+    return Box()
+
+
+@workflow
+async def boxes() -> int:
+    await box()
+    return made["box"]
+
+
+def test_what_a_run_could_not_read_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A result of a class that is another one since: who is given it would be stuck."""
+
+    async def body(bench: Bench) -> None:
+        assert [await bench.run("boxes") for _ in range(2)] == [1, 1]
+        monkeypatch.setattr(Box, "version", 2)
+        assert [await bench.run("boxes") for _ in range(2)] == [2, 2]
+
+    virtually([box, boxes], body)
+
+
+@pytest.mark.parametrize("size", [0, 2 * BLOB_BYTES])
+def test_what_is_kept_late_of_a_run_that_was_removed_goes(size: int) -> None:
+    """Who stood still as it was about to keep a result keeps none of a run that is erased."""
+
+    async def body(bench: Bench) -> None:
+        large.append(size)
+        store: Any = bench.engine.services.store
+        put, gate = store.cached.put, asyncio.Event()
+
+        async def slowly(*given: Any) -> Any:
+            await gate.wait()
+            return await put(*given)
+
+        store.cached.put = slowly
+        first = await bench.start("one", what="a")
+        assert (await bench.result(first.run)).startswith("a 1")
+        [found] = await cached(bench)
+        await bench.table.put(cached_key(first.run, found.id), Cached(first.run, found.id))
+        await bench.engine.erase(first.run)
+        gate.set()
+        await asyncio.sleep(1)
+        assert (await bench.run("one", what="a")).startswith("a 2")
+        await asyncio.sleep(2 * HOUR)
+        assert await cached(bench) == []
+        assert not await bench.table.delete_blobs(f"~{found.id}", limit=1)
 
     virtually(members, body)
 

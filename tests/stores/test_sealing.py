@@ -75,7 +75,7 @@ READABLE = {
     "Process": {"name", "where", "tag", "tags"},
     "KnownTag": {"tag"},
     "Flood": {"name", "looker"},
-    "Limited": {"name", "key", "digest"},
+    "Limited": {"name", "key", "digest", "code"},
     "Terms": {"share"},
     "Line": {"id", "place", "said"},
     "Holder": {"run", "key", "grant"},

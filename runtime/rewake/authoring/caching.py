@@ -50,7 +50,8 @@ class Caching:
         parts = f"{self.code}\0{tenant}\0{called}".encode("utf-8", "surrogatepass")
         digest = hashlib.sha256(parts).hexdigest()
         digest = veil(digest) or digest[:32]
-        return Limited(LimitKind.CACHE, name, digest[:_SHOWN], 1, self.per, digest=digest)
+        shown, code = digest[:_SHOWN], self.code
+        return Limited(LimitKind.CACHE, name, shown, 1, self.per, digest=digest, code=code)
 
 
 def caching_of(
@@ -90,7 +91,7 @@ def _code(name: str, function: Callable[..., Any], version: object) -> str:
     defaults = (getattr(plain, each, None) for each in ("__defaults__", "__kwdefaults__"))
     parts = [name, text_of(plain), kind, str(version or ""), *_texts(plain)]
     parts += [*map(text_of, defaults), *_around(function)]
-    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _texts(function: types.FunctionType | types.BuiltinFunctionType) -> Iterator[str]:

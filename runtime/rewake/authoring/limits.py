@@ -147,6 +147,11 @@ def batch(count: int, *, within: Seconds, key: KeyOf | None = None) -> Rule:
 class Caches(Protocol):
     """How the results of a task are cached."""
 
+    @property
+    def code(self) -> str:
+        """The digest of what makes them: the function, and its version."""
+        ...
+
     def limited(self, name: str, arguments: Mapping[str, Any], tenant: str, veil: Veil) -> Limited:
         """By what the result of one call is cached. Raises `UsageError` if that cannot be told."""
         ...

@@ -56,22 +56,32 @@ class CachedResults:
         await self._again(lambda: self._table.put(cached_key(kept.run, id), note))
         value = await self._blobs.offload(_place(id), kept.value)
         assert value is not None
+        if value.blob:  # its run may have gone meanwhile, with the note
+            await self._again(lambda: self._table.put(cached_key(kept.run, id), note))
         return msgspec.structs.replace(kept, value=value)
 
     async def drop(self, found: Limit) -> None:
         """Remove what belongs to an item that goes, or keeps nothing more."""
         if found.kept is None or found.kept.value.blob:
-            while await self._again(lambda: self._shelf.delete_blobs(_place(found.id), limit=_FEW)):
-                pass
+            await self._drop_values(found.id)
         if found.kept is not None:
             note = cached_key(found.kept.run, found.id)
             await self._again(lambda: self._table.delete([note]))
 
+    async def _drop_values(self, id: str) -> None:
+        while await self._again(lambda: self._shelf.delete_blobs(_place(id), limit=_FEW)):
+            pass
+
     async def forget(self, id: str, run: str, mark: Callable[[], str]) -> None:
-        """Keep no more what is of this run."""
-        while (found := await self.find(id)) and found.kept is not None and found.kept.run == run:
-            if await self.clear(found, mark(), found.cleared):
+        """Keep no more what is of this run, nor what another process is about to keep of it."""
+        while found := await self.find(id):
+            holders = [each for each in found.holders if each.run == run]
+            if not holders and (found.kept is None or found.kept.run != run):
                 return
+            since = max((each.since for each in holders), default=0)
+            if await self.clear(found, mark(), max(found.cleared, since)):
+                return
+        await self._drop_values(id)
 
     async def clear(self, found: Limit, mark: str, cleared: int) -> bool:
         """Keep nothing of a task; nor, once it is `cleared`, what was begun before. False: it has

@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from rewake.app import App
 from rewake.clock import Clock
 from rewake.engine.limits.caching import Caching
 from rewake.engine.limits.circles import is_circle, told_of
@@ -61,6 +62,7 @@ REFUSED = "Throttled"
 class Around(Protocol):
     """What of an engine's services this needs: they make it."""
 
+    app: App
     store: Store
     secret: Secret
     clock: Clock
@@ -118,7 +120,7 @@ class Limits:
     def __init__(self, services: Around) -> None:
         self._services = services
         self._store = services.store
-        self._caching = Caching(services.store, services.secret)
+        self._caching = Caching(services.store, services.secret, services.app)
 
     @property
     def _soon(self) -> Millis:
@@ -156,6 +158,9 @@ class Limits:
         """
         limit, past = cached_by(asked.terms), None
         line = None if found is None else found.line
+        if limit is not None and not self._caching.is_of(asked, limit):
+            await self._give_up(asked, limit, line)
+            return []
         while limit is not None:
             who = _waiter(asked, now)
             entry = await self._store.enter(limit, who, now, soon=self._soon, known=line, past=past)
@@ -206,10 +211,15 @@ class Limits:
         """Give back what a task was let in to while its run is paused: it queues up again later."""
         if found is None or found.line is None or found.owner:
             return
-        await self._store.leave_line(found.line)
         for limit in _places(asked.terms):
-            await self._leave_as(limit, asked.run, asked.key)
+            await self._give_up(asked, limit, found.line)
         await self._store.put_off(asked, found.number + 1, at=None, due=now)
+
+    async def _give_up(self, asked: Invocation, limit: Limited, line: Line | None) -> None:
+        """Give back the place of a task that is not under way, and that in the line."""
+        if line is not None:
+            await self._store.leave_line(line)
+        await self._leave_as(limit, asked.run, asked.key)
 
     async def _refused(self, asked: Invocation, now: Millis) -> Failure | None:
         who = f"{asked.run}\0{asked.key}\0{asked.round}"
@@ -285,7 +295,8 @@ class Limits:
         a result.
         """
         while (found := await self._store.cached.find(id)) is not None:
-            now, mark = self._services.clock.now(), self._services.unique()
+            began = (each.since for each in found.holders)  # perhaps by a clock that is ahead
+            now, mark = max(self._services.clock.now(), *began, 0), self._services.unique()
             if await self._store.cached.clear(found, mark, now):
                 return found.kept is not None
         return False
