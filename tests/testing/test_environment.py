@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 
 from rewake.app import App
-from rewake.errors import AppError, NothingDue, NotYet, RunNotFound, TaskError, UpdateRejected
+from rewake.errors import (
+    AppError,
+    NothingDue,
+    NotYet,
+    RunNotFound,
+    TaskError,
+    UpdateRejected,
+    UsageError,
+)
 from rewake.testing import AsyncEnvironment, Environment
 from tests.testing import shop
 
@@ -175,15 +183,45 @@ def test_nothing_real_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
     assert app.schedules  # an app that is given stays as it is
 
 
+def test_what_would_take_real_time_is_refused() -> None:
+    """An async task that opens a connection, or a process, is told to be faked."""
+
+    async def connecting(user: str) -> str:
+        await asyncio.open_connection(user, 80)
+        return user
+
+    async def spawning(user: str) -> str:
+        await asyncio.create_subprocess_exec("true")
+        return user
+
+    for fake, what in ((connecting, "the network"), (spawning, "subprocesses")):
+        with Environment(shop) as server:
+            server.fake(shop.remind, fake)
+            with pytest.raises(TaskError, match=f"without {what}"):
+                server.start(shop.trial, "rewake.example").result()
+
+
+def test_times_that_cannot_be() -> None:
+    """A start without a zone, and time that goes back, are refused."""
+    with pytest.raises(UsageError, match="needs a time zone"):
+        Environment(shop, start=datetime(2026, 1, 1))  # noqa: DTZ001 - that is it
+    with Environment(shop) as server:
+        for wrong in (-1, timedelta(days=-1)):
+            with pytest.raises(UsageError, match="time goes on"):
+                server.advance(wrong)
+
+
 def test_the_same_happens_each_time(caplog: pytest.LogCaptureFixture) -> None:
     """Two environments do the same, to the millisecond."""
     caplog.set_level(logging.WARNING)
     ends = []
     for _ in range(2):
         with Environment(shop) as server:
-            server.start("order", {"number": 3}, id="o").result()
-            ends.append((server.now, list(server.history("o"))))
+            run = server.start(shop.order, 3)
+            run.result()
+            ends.append((server.now, list(server.history(run.id))))
     assert ends[0] == ends[1]
+    assert len(ends[0][1]) > 8
     assert not caplog.records
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 import logging
 import random
+import secrets
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias, TypeVar
@@ -104,6 +105,7 @@ def _log(error: RewakeError) -> None:
 class Manner:
     """How a client asks: whom, for how many seconds it tries again, and by which clock. `retried`
     is called before each further try. `longest`: for so many seconds one request waits at most.
+    `unique` makes ids for what is given none.
     """
 
     url: str
@@ -112,6 +114,7 @@ class Manner:
     retried: Callable[[RewakeError], None] = _log
     chance: random.Random = field(default_factory=random.Random)
     longest: float = LONGEST_WAIT
+    unique: Callable[[], str] = lambda: secrets.token_hex(16)
 
     def pause(self, tries: int, least: float) -> float:
         """Seconds until the next try; some chance keeps many clients apart."""

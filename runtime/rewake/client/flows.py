@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -50,8 +49,11 @@ class Options:
     priority: int | None = None
     labels: Mapping[str, str] | None = None
 
-    def named(self) -> Options:
-        """The same with a name, so that the start can be sent again. Raises `UsageError`."""
+    def named(self, id: str) -> Options:
+        """The same with a name, so that the start can be sent again. Raises `UsageError`.
+
+        `id`: what it is called if it has no other.
+        """
         policies = {"if_running": self.if_running, "if_finished": self.if_finished}
         nameless = self.id is None and self.key is None
         for name, value in policies.items():
@@ -63,7 +65,7 @@ class Options:
             raise UsageError(f"delay= is a number of seconds from 0 on, and not {self.delay}")
         if self.key is not None and (not self.key.isprintable() or self.key != self.key.strip()):
             raise UsageError("a key is one line of text, without spaces around it")
-        return replace(self, id=secrets.token_hex(16)) if nameless else self
+        return replace(self, id=id) if nameless else self
 
     @property
     def query(self) -> dict[str, object]:
@@ -91,7 +93,7 @@ class Options:
 
 def start(manner: Manner, workflow: str, body: bytes, options: Options) -> Flow[Reply]:
     """Start a run, which may be there already."""
-    named = options.named()
+    named = options.named(manner.unique())
     ask = Ask(
         "POST",
         ("v1", "workflows", workflow, "runs"),
@@ -151,7 +153,7 @@ def done(manner: Manner, *path: str, body: Mapping[str, object]) -> Flow[View]:
 
 def published(manner: Manner, name: str, data: object, id: str | None) -> Flow[View]:
     """Publish an event, by an id of its own, so that it can be sent again."""
-    body = encoded({"data": data, "id": secrets.token_hex(16) if id is None else id})
+    body = encoded({"data": data, "id": manner.unique() if id is None else id})
     ask = Ask("POST", ("v1", "events", name), body=body, repeatable=True)
     return (yield from sending(ask, manner)).body  # type: ignore[no-any-return]
 
@@ -161,7 +163,7 @@ def begun(
 ) -> Flow[View]:
     """Begin a run that is made of another one; its id makes it safe to ask again."""
     given = {name: value for name, value in body.items() if value is not None}
-    given["id"] = id or secrets.token_hex(16)
+    given["id"] = id or manner.unique()
     ask = Ask("POST", ("v1", "runs", run, how), body=encoded(given), repeatable=True)
     return (yield from sending(ask, manner)).body  # type: ignore[no-any-return]
 
@@ -224,7 +226,7 @@ def _signal(
     id: str | None,
     wait: float,
 ) -> Flow[View]:
-    headers = {"Idempotency-Key": secrets.token_hex(16) if id is None else id}
+    headers = {"Idempotency-Key": manner.unique() if id is None else id}
     ask = Ask("POST", path, query, body, headers, wait=wait, repeatable=True)
     return (yield from sending(ask, manner)).body  # type: ignore[no-any-return]
 
@@ -234,7 +236,7 @@ def updated(
 ) -> Flow[object]:
     """Send an update, and wait for its answer. Raises `UpdateRejected`, `NotYet`."""
     until = None if wait is None else manner.now() + wait
-    known = secrets.token_hex(16) if id is None else id
+    known = manner.unique() if id is None else id
     view = yield from signalled(manner, run, name, value, known, _left(manner, until))
     return (yield from _answered(manner, view, until))
 

@@ -8,6 +8,7 @@ and, where values are encrypted, the keys, as the environment says.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -51,7 +52,7 @@ async def start(
         raise UsageError("connection= needs the workflow itself, by which its input is checked")
     if options.wait:
         raise UsageError("wait= waits for nothing before you commit")
-    named, app = options.named(), App()
+    named, app = options.named(secrets.token_hex(16)), App()
     app.add(workflow)
     at = None if named.at is None else int(named.at.timestamp() * 1000)
     begin = begin_at(at, named.seconds, SystemClock().now())

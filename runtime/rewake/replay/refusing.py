@@ -10,7 +10,7 @@ from typing import Any
 from rewake.errors import ForbiddenInWorkflow
 from rewake.replay import guard, sync_hooks
 
-_REFUSED = {
+REFUSED = {
     "threads": ("run_in_executor", "call_soon_threadsafe", "set_default_executor"),
     "the network": (
         "create_connection",
@@ -55,6 +55,8 @@ _REFUSED = {
     ),
 }
 
+"""Methods, by what they are for."""
+
 _UNLESS: dict[str, Callable[..., Any]] = {"run_in_executor": sync_hooks.in_place}
 """What is done in place of some, unless it gives None."""
 
@@ -77,6 +79,6 @@ def _refusal(method: str, what: str) -> Callable[..., Any]:
 Refusing: Any = type(
     "Refusing",
     (asyncio.AbstractEventLoop,),
-    {method: _refusal(method, what) for what, methods in _REFUSED.items() for method in methods},
+    {method: _refusal(method, what) for what, methods in REFUSED.items() for method in methods},
 )
 """An event loop that refuses every method with an effect outside."""

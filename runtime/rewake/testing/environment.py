@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import random
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import ModuleType
@@ -14,6 +16,7 @@ from rewake.client.asking import Flow, Manner
 from rewake.client.async_client import AsyncClient
 from rewake.client.blocking_client import Client
 from rewake.errors import UsageError
+from rewake.records import Millis
 from rewake.testing.clock import EPOCH
 from rewake.testing.fakes import Faked, Fakes
 from rewake.testing.process import FOREVER, TOKEN, URL
@@ -40,7 +43,7 @@ class _Within:
         made = _app_of(app)
         if not schedules:
             made.schedules = {}
-        epoch = EPOCH if start is None else round(start.timestamp() * 1000)
+        epoch = EPOCH if start is None else _moment(start)
         self._world, self._fakes = World(made, epoch, replays=replays), Fakes(made)
         return InWorld(self._world)
 
@@ -108,7 +111,7 @@ class Environment(_Within, Client):
 
     def advance(self, time: Seconds) -> None:
         """Let so much time pass (seconds or a `timedelta`), and all happen that is due in it."""
-        self._world.drive(self._world.pass_time(seconds(time)))
+        self._world.drive(self._world.pass_time(_span(time)))
 
     def close(self) -> None:
         """End the environment. Raises what has failed in it, and was not told yet."""
@@ -146,7 +149,7 @@ class AsyncEnvironment(_Within, AsyncClient):
 
     async def advance(self, time: Seconds) -> None:
         """Let so much time pass (seconds or a `timedelta`), and all happen that is due in it."""
-        await self._world.carry(self._world.pass_time(seconds(time)))
+        await self._world.carry(self._world.pass_time(_span(time)))
 
     async def close(self) -> None:
         """End the environment. Raises what has failed in it, and was not told yet."""
@@ -160,7 +163,27 @@ class AsyncEnvironment(_Within, AsyncClient):
 
 
 def _manner(world: World) -> Manner:
-    return Manner(URL, 30, lambda: world.loop.seconds, longest=FOREVER / 1000)
+    """How it is asked: by its own time, in one request, with ids that are the same each time."""
+    return Manner(
+        URL,
+        30,
+        lambda: world.loop.seconds,
+        chance=random.Random(URL),
+        longest=FOREVER / 1000,
+        unique=map("test-{}".format, itertools.count(1)).__next__,
+    )
+
+
+def _moment(start: datetime) -> Millis:
+    if start.tzinfo is None:
+        raise UsageError("start= is a moment, and needs a time zone: datetime(..., tzinfo=UTC)")
+    return round(start.timestamp() * 1000)
+
+
+def _span(time: Seconds) -> float:
+    if seconds(time) < 0:
+        raise UsageError(f"time goes on, by a number of seconds or a timedelta, not by {time}")
+    return seconds(time)
 
 
 def _app_of(app: App | ModuleType | str) -> App:

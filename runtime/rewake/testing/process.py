@@ -43,7 +43,6 @@ class Process:
         secret: Secret,
         *,
         number: int,
-        cached: int,
     ) -> None:
         self._loop = loop
         self.dead = False
@@ -57,7 +56,7 @@ class Process:
             InProcessDispatcher(clock),
             secret,
             clock=clock,
-            settings=Settings(cached=cached, horizon=FOREVER, served=EVERY, url=URL, where=where),
+            settings=Settings(horizon=FOREVER, served=EVERY, url=URL, where=where),
             unique=lambda: f"{number:04x}{next(count):08x}",
             chance=random.Random(number),
             threads=False,

@@ -15,8 +15,10 @@ from rewake.signing.secret import Secret
 from rewake.states import TERMINAL
 from rewake.stores.reads import Reads
 
-SHARE = 100
-"""A history that is longer than so many entries is replayed each time it is a share longer."""
+SHORT = 100
+"""Up to so many entries a history is replayed after each commit,"""
+SHARE = 10
+"""and later each time it is such a share longer, and at its end: else it would be quadratic."""
 
 
 class Replays:
@@ -30,19 +32,19 @@ class Replays:
         self._next: dict[str, int] = {}
         self.waits: dict[str, Mapping[str, OpenOp]] = {}
 
-    async def check(self, header: Header) -> None:
-        """Replay a run that was just written, if it is time to.
+    async def check(self, header: Header) -> bool:
+        """Replay a run that was just written, if it is time to. Returns whether it was.
 
         Raises the error by which it would be stuck, such as `NonDeterminismError`.
         """
         run, count = header.run, header.count
-        is_over = header.state in TERMINAL
-        if not is_over and count < self._next.get(run, 0) <= count + count // SHARE:
-            return
-        self._next[run] = count + count // SHARE
+        is_over, until = header.state in TERMINAL, count // SHARE
+        if not is_over and count < self._next.get(run, 0) <= count + until:
+            return False
+        self._next[run] = count + until if count > SHORT else 0
         history = await self._reads.history(header, inside_of_blocks)
         if isinstance(history.entries[-1], Started):
-            return  # nothing was asked for yet
+            return False  # nothing was asked for yet
         execution = new_execution(self._app, header, self._secret, self._url)
         try:
             execution.replay(history.entries, history.outcomes())
@@ -53,6 +55,7 @@ class Replays:
             raise
         else:
             self.waits[run] = {} if is_over else dict(execution.open)
+            return True
         finally:
             with suppress(Exception):
                 execution.drop()

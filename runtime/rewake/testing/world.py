@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from rewake.app import App
 from rewake.client.answers import Answer, Lost
 from rewake.engine.logs.logs import capture
-from rewake.errors import NothingDue
+from rewake.errors import NothingDue, UsageError
 from rewake.records import Header, Item, Millis
 from rewake.replay.operation import OpenOp
+from rewake.replay.refusing import REFUSED
 from rewake.signing.secret import Secret
 from rewake.states import TERMINAL
 from rewake.stores.reads import Reads
@@ -30,6 +31,8 @@ from rewake.testing.table import WatchedTable
 
 T = TypeVar("T")
 
+WITHOUT = ("the network", "pipes and files", "subprocesses", "signals")
+"""What the loop refuses: all that real time would pass with."""
 JUMPS = 100_000
 """So often time jumps at most before what is waited for comes."""
 _SWEEPS = 20
@@ -46,7 +49,7 @@ class World:
     """A store, the process that serves it, and their time. `failure`: what fails the test."""
 
     def __init__(self, app: App, epoch: Millis, *, replays: bool) -> None:
-        self.loop = _WorldLoop(self)
+        self.loop, self._context = _WorldLoop(self), contextvars.copy_context()
         self.loop.set_exception_handler(None)  # what nobody caught is logged, as elsewhere
         self.app = app
         self.clock = VirtualClock(self.loop, epoch)
@@ -55,7 +58,8 @@ class World:
         self.secret = Secret("the secret of a world without secrets")
         reads = Reads(self.table, self.table)
         self._replays = Replays(app, self.secret, reads, URL) if replays else None
-        self._cached = 0 if replays else 256
+        self._colder = set[str]()
+        """The runs whose instances in memory are dropped, once they are suspended."""
         self._crash: tuple[int, bool] | None = None
         self._settling = list[asyncio.Future[None]]()
         self._watchers = list[tuple[int, asyncio.Future[bool]]]()
@@ -69,7 +73,7 @@ class World:
 
     def _begin(self) -> Process:
         made = self.app, self.table, self.clock, self.secret
-        process = Process(self.loop, *made, number=len(self.processes), cached=self._cached)
+        process = Process(self.loop, *made, number=len(self.processes))
         self.processes.append(process)
         with self.loop.entered():
             process.open()
@@ -97,7 +101,8 @@ class World:
         """Replay a run from nothing, and die, if this is the commit for it."""
         if self._replays is not None and self.failure is None and isinstance(item, Header):
             try:
-                await self._replays.check(item)
+                if await self._replays.check(item):
+                    self._colder.add(item.run)
             except Exception as error:
                 self.failure = error
                 self.loop.stop()
@@ -105,7 +110,7 @@ class World:
             await self._die()
 
     async def _die(self) -> None:
-        self.loop.call_soon(self.crash, context=contextvars.Context())
+        self.loop.call_soon(self.crash, context=self._context.copy())
         await for_ever()
 
     async def asked(self, exchange: Coroutine[Any, Any, Answer]) -> Answer | Lost:
@@ -176,7 +181,8 @@ class World:
 
     def _begun(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         self._jumps = self._looks = self._pauses = 0
-        return self.loop.create_task(work)
+        task: asyncio.Task[T] = self.loop.create_task(work)
+        return task
 
     def _run(self, task: asyncio.Task[Any]) -> None:
         """Let the world go on until this is done, or it is time for others in the test."""
@@ -210,6 +216,8 @@ class World:
 
     def idle(self) -> None:
         """Nothing is ready: tell who waits for that, look at the store, or let time pass."""
+        while self._colder:
+            self.process.engine.services.cache.drop(self._colder.pop())
         moved = [each for seen, each in self._watchers if seen != self.table.writes]
         if self._settling or moved:
             for waiter in self._settling:
@@ -258,15 +266,17 @@ class World:
     def _nothing_due(self) -> str:
         told = "nothing is due any more, so what is waited for will never come"
         waiting = [
-            f"run {run} of {header.workflow} {self._waits_of(run)}"
+            f"run {run} of {header.workflow} {self._waits_of(header)}"
             for run, header in self.table.headers.items()
             if header.state not in TERMINAL
         ]
         return "; ".join([told, *waiting])
 
-    def _waits_of(self, run: str) -> str:
-        waits = {} if self._replays is None else self._replays.waits.get(run, {})
-        return f"waits for {', '.join(map(_described, waits.values()))}" if waits else "waits"
+    def _waits_of(self, header: Header) -> str:
+        execution = self.process.engine.services.cache.at(header)
+        waits = self._replays.waits.get(header.run, {}) if self._replays is not None else {}
+        asked = (execution.open if execution is not None else waits).values()
+        return f"waits for {', '.join(map(_described, asked))}" if asked else "waits"
 
     # --- the end ---------------------------------------------------------------------------
 
@@ -298,7 +308,22 @@ class World:
             self.loop.close()
 
 
-class _WorldLoop(VirtualLoop):
+def _refusal(method: str, what: str) -> Callable[..., Any]:
+    def refuse(*_: Any, **__: Any) -> Any:
+        told = f"a test environment does without {what} (loop.{method}): fake what needs it"
+        raise UsageError(told)
+
+    return refuse
+
+
+_Refusing: Any = type(
+    "_Refusing",
+    (VirtualLoop,),
+    {method: _refusal(method, what) for what in WITHOUT for method in REFUSED[what]},
+)
+
+
+class _WorldLoop(_Refusing):  # type: ignore[misc]
     """The loop of a world, which says what there is to do when nothing is ready."""
 
     def __init__(self, world: World) -> None:
