@@ -47,6 +47,7 @@ GROUND = (
     "kin",
     "records",
     "reasons",
+    "spelled",
     "access",
     "clock",
     "forks",

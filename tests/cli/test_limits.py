@@ -102,7 +102,7 @@ def test_what_is_open_says_what_ends_it(capsys: pytest.CaptureFixture[str]) -> N
     tables.run_details(run, {"operations": operations})
     told = capsys.readouterr().out
     assert "\nwaits for the signal pay: a[0]/pay, until 2026-" in told
-    assert "\nwaits for the event bank.in: bank%2Ein\n" in told
+    assert "\nwaits for the event bank.in: bank.in\n" in told
     assert "\nwaits for its moment: sleep, until 2026-" in told
     assert "\nwaits for run r2: bill\n" in told
     assert "\nwaits for its turn at a state: `rewake state list`" in told

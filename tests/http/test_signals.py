@@ -52,6 +52,11 @@ async def listens(customer: str) -> list[str]:
     return [customer, *[line async for line in _until_done()]]
 
 
+@workflow
+async def hears_a_bank() -> int:
+    return await wait_for_signal("bank.in", type=int)
+
+
 async def _until_done() -> Any:
     async for line in signals("chat", type=str):
         if line == "done":
@@ -62,7 +67,7 @@ async def _until_done() -> Any:
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     app = App()
-    for each in (pays, counts, listens):
+    for each in (pays, counts, listens, hears_a_bank):
         app.add(each)
     folder: Path = tmp_path_factory.mktemp("signals")
     table = SqliteTable(folder / "a.db", durable=False)
@@ -120,6 +125,16 @@ def test_a_name_that_nobody_waits_for_is_told(client: TestClient) -> None:
     [line] = client.get(f"/v1/runs/{run}/logs").json()["lines"]
     assert line["level"] == "WARNING"
     assert line["message"] == "it has ended without reading these signals: payd (1)"
+
+
+@pytest.mark.parametrize("key", ["bank.in", "bank%252Ein"])
+def test_an_operation_is_found_by_its_key_spelled_out(client: TestClient, key: str) -> None:
+    """Of a name with a dot it need not be escaped; nor what a run is forked at."""
+    run = started(client, "hears_a_bank")
+    found = client.get(f"/v1/runs/{run}/operations/{key}").json()
+    assert (found["key"], found["state"]) == ("bank%2Ein", "waiting")
+    asked = {"at": key.replace("%25", "%"), "dry_run": True}
+    assert client.post(f"/v1/runs/{run}/fork", json=asked).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from rewake.errors import InvalidInput, RunConflict, UsageError
+from rewake.spelled import spelled
 
 
 def arguments_from(text: str | None, file: str | None) -> dict[str, Any] | None:
@@ -79,5 +80,7 @@ def the_one(keys: list[str], run: str) -> str:
     if not keys:
         raise RunConflict(f"run {run} waits for no decision")
     if len(keys) > 1:
-        raise UsageError(f"run {run} waits for several decisions; name one of {', '.join(keys)}")
+        raise UsageError(
+            f"run {run} waits for several decisions; name one of {', '.join(map(spelled, keys))}"
+        )
     return keys[0]

@@ -15,6 +15,7 @@ from msgspec import Raw
 from rewake.cli.output import harmless
 from rewake.kinds import Kind
 from rewake.records import Millis
+from rewake.spelled import spelled
 from rewake.views.moments import millis_of
 from rewake.views.runs import ErrorView
 from rewake.views.timeline import OperationView
@@ -73,14 +74,14 @@ def _counted(name: str, alike: Sequence[OperationView]) -> Line:
         f"{counts[state]} {_word(alike[0].kind, state)}" for state in states if counts[state]
     )
     overall = next(state for state in states if counts[state])
-    return Line(f"{name} ×{len(alike)}", overall, said)
+    return Line(f"{spelled(name)} ×{len(alike)}", overall, said)
 
 
 def line_of(operation: OperationView, now: Millis) -> Line:
     """One operation as a line."""
     state = operation.state
     return Line(
-        operation.key,
+        spelled(operation.key),
         state,
         _word(operation.kind, state),
         _time(operation, now),

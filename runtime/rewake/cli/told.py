@@ -10,6 +10,7 @@ import msgspec
 from rewake.cli.exits import STATES, Exit, tell
 from rewake.cli.output import harmless
 from rewake.errors import UsageError
+from rewake.spelled import spelled
 from rewake.stores.told import Telling
 
 _STUCK = "stuck"
@@ -69,7 +70,7 @@ def _parts(view: Mapping[str, Any]) -> tuple[str, str]:
         case Telling.LOG:
             said, who = f"{view['level']} {view['message']}", _attempt(view)
         case Telling.OPERATION:
-            said, who = f"{view['kind']} {view['state'].replace('_', ' ')}", view["key"]
+            said, who = f"{view['kind']} {view['state'].replace('_', ' ')}", spelled(view["key"])
         case _:
             said, who = view["state"], "run"
     error = view.get("error")
@@ -83,4 +84,4 @@ def _parts(view: Mapping[str, Any]) -> tuple[str, str]:
 def _attempt(view: Mapping[str, Any]) -> str:
     """Who has said it: an attempt, or the body."""
     number = view["attempt"]
-    return f"{view['key'] or 'workflow'}{f'#{number}' if number > 1 else ''}"
+    return f"{spelled(view['key']) or 'workflow'}{f'#{number}' if number > 1 else ''}"

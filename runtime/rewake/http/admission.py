@@ -25,6 +25,7 @@ from rewake.http.principals import principal_in
 from rewake.http.problems import problem_of
 from rewake.records import Header
 from rewake.signing.links import Link
+from rewake.spelled import key_meant
 
 
 class Act(msgspec.Struct):
@@ -81,7 +82,9 @@ def admitted(need: Need, endpoint: Endpoint) -> Endpoint:
     @functools.wraps(endpoint)
     async def checked(request: Request) -> Response:
         given = request.path_params
-        act = Act(need, run=given.get("run", ""), about=given.get("key", given.get("name", "")))
+        about = given.get("key", given.get("name", ""))
+        run = given.get("run", "")
+        act = Act(need, run=run, about=key_meant(about) if run else about)
         request.state.rewake_act = act
         try:
             await _admit(need, request)

@@ -24,8 +24,9 @@ from rewake.http.ballots import (
 )
 from rewake.http.bodies import query_limit, query_moment, read_object, shaped, takes_query
 from rewake.http.cursors import next_cursor, place_in
-from rewake.http.parts import parts_of, reply
+from rewake.http.parts import operation_in, parts_of, reply
 from rewake.records import LATEST, Millis
+from rewake.spelled import key_meant
 from rewake.states import OPEN
 from rewake.stores.keys import is_view_place
 from rewake.views.approvals import listed_approval_view
@@ -95,19 +96,20 @@ async def link(request: Request) -> Response:
     """`POST /v1/links`: a fresh link to an open approval."""
     parts = parts_of(request)
     wanted = shaped(await read_object(request, parts.limit), LinkBody)
+    key = key_meant(wanted.key)
     await check_run(request, wanted.run)
     approvals, principal = Approvals(parts.engine), principal_of(request)
-    ballot = await approvals.ballot(wanted.run, wanted.key)
+    ballot = await approvals.ballot(wanted.run, key)
     if ballot.terms.is_personal and not same_person(wanted.approver, principal.who):
         principal.require(Scope.ADMIN)  # who has it decides as somebody else
-    about = (wanted.run, wanted.key, wanted.approver, wanted.action or "")
+    about = (wanted.run, key, wanted.approver, wanted.action or "")
     url, expires = await approvals.link(*about)
     return reply({"url": url, "expires": moment(expires)})
 
 
 async def decide(request: Request) -> Response:
     """`POST /v1/runs/{run}/approvals/{key}`: vote, or hand a vote on; what decides stands."""
-    parts, run, key = parts_of(request), request.path_params["run"], request.path_params["key"]
+    parts, (run, key) = parts_of(request), operation_in(request)
     body, principal = await read_object(request, parts.limit), principal_of(request)
     approvals = Approvals(parts.engine)
     if is_delegation(body):

@@ -11,9 +11,10 @@ from starlette.responses import Response
 from rewake.errors import RunNotFound
 from rewake.http.bodies import query_choice, query_whole, takes_query
 from rewake.http.cursors import place_in
-from rewake.http.parts import Parts, parts_of, reply
+from rewake.http.parts import Parts, operation_in, parts_of, reply
 from rewake.kinds import Kind
 from rewake.records import Header
+from rewake.spelled import key_meant
 from rewake.stores.cursors import cursor_of
 from rewake.stores.pages import Place, check_place
 from rewake.views.history_pages import (
@@ -102,7 +103,7 @@ async def operation(request: Request) -> Response:
 
     `after`: the cursor of a page that has it, from where it is looked for.
     """
-    parts, run, key = parts_of(request), request.path_params["run"], request.path_params["key"]
+    parts, (run, key) = parts_of(request), operation_in(request)
     header = await parts.engine.get(run)
     asked = await _asked(parts, header, Asked(1, values=Values(parts.keys.secret, run)))
     place = _place(request, header)
@@ -120,7 +121,8 @@ async def logs(request: Request) -> Response:
     """
     parts, query = parts_of(request), request.query_params
     limit = query_whole(request, "limit", 1, LARGEST_PAGE, LARGEST_PAGE)
-    wanted = Lines(query.get("key"), query_choice(request, "level", LEVELS), query.get("q", ""))
+    key = key_meant(query["key"]) if "key" in query else None
+    wanted = Lines(key, query_choice(request, "level", LEVELS), query.get("q", ""))
     header = await parts.engine.get(request.path_params["run"])
     place = place_in(request, "after", LogPlace) or LogPlace()
     if place.body is not None:

@@ -27,6 +27,7 @@ from rewake.http.readers import Readers
 from rewake.http.view_counter import ViewCounter
 from rewake.records import Outcome
 from rewake.signing.tokens import Keys
+from rewake.spelled import key_meant
 from rewake.webhooks.hooks import Hook
 
 T = TypeVar("T")
@@ -113,6 +114,11 @@ def parts_of(request: Request) -> Parts:
     """The parts of the app that got the request."""
     parts: Parts = request.app.state.parts
     return parts
+
+
+def operation_in(request: Request) -> tuple[str, str]:
+    """The run and the key of the operation that a path names, spelled out or not."""
+    return request.path_params["run"], key_meant(request.path_params["key"])
 
 
 def located(request: Request, path: str) -> str:

@@ -10,7 +10,7 @@ from rewake.authoring.notifying import Notice
 from rewake.engine.outside.approvals import Approvals, Record
 from rewake.engine.outside.notices import notices_of
 from rewake.http.auditor import plain_text
-from rewake.http.parts import Parts, parts_of, reply
+from rewake.http.parts import Parts, operation_in, parts_of, reply
 from rewake.records import Millis
 from rewake.views.approvals import listed_approval_view
 from rewake.views.ballots import ApprovalRecord, held_in, seats_of, seen_view, standing_of, trail_of
@@ -21,7 +21,7 @@ LINES = "application/x-ndjson"
 
 async def get(request: Request) -> Response:
     """`GET /v1/runs/{run}/approvals/{key}`: one approval, open or not; as NDJSON, its trail."""
-    parts, run, key = parts_of(request), request.path_params["run"], request.path_params["key"]
+    parts, (run, key) = parts_of(request), operation_in(request)
     found = await Approvals(parts.engine).find(run, key)
     store = parts.engine.services.store
     refusals = await store.audit.refusals(plain_text(run), plain_text(key))

@@ -17,6 +17,7 @@ from rewake.engine.engine import Engine
 from rewake.engine.outside.approvals import Approvals, open_approvals
 from rewake.hosts.databases import Address, open_existing
 from rewake.signing.secret import Secret
+from rewake.spelled import key_meant
 
 
 def approve(db: Address, run: str, key: str | None, approval: Approval) -> Exit:
@@ -35,7 +36,7 @@ async def _decide(
     engine = Engine(App(), table, InProcessDispatcher(SystemClock()), secret, shelf=shelf)
     try:
         _, history = await engine.history(run)
-        chosen = key or the_one(list(open_approvals(history)), run)
+        chosen = key_meant(key or the_one(list(open_approvals(history)), run))
         await Approvals(engine).decide(run, chosen, approval, carry_on=False)
         audit = engine.services.store.audit
         await write_done(audit, Scope.DECIDE, "approval.decide", run=run, about=chosen)

@@ -16,6 +16,7 @@ from rewake.cli.local.progress import Progress
 from rewake.engine.engine import Engine
 from rewake.engine.outside.approvals import Approvals
 from rewake.errors import InvalidInput, RewakeError
+from rewake.spelled import spelled
 from rewake.views.approvals import ApprovalView
 
 
@@ -85,7 +86,7 @@ class Asker:
 
 async def _answer(approval: ApprovalView, of: str) -> Approval:
     """The answer of the person at the terminal. Raises `EOFError` if they leave."""
-    tell(f"\n{approval.name} ({approval.key}){of} waits for a decision.")
+    tell(f"\n{approval.name} ({spelled(approval.key)}){of} waits for a decision.")
     if approval.description:
         tell(f"  {approval.description}")
     if approval.binds:

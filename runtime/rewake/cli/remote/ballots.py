@@ -8,6 +8,7 @@ from typing import Any
 
 from rewake.authoring.binding import call_text
 from rewake.cli.columns import when
+from rewake.spelled import spelled
 
 
 def counted_line(found: Mapping[str, Any]) -> str:
@@ -28,12 +29,12 @@ def open_lines(
 ) -> Iterator[str]:
     """An approval that is open, with how its ballot stands and what decides it."""
     until = f", until {when(approval['deadline'])}" if approval.get("deadline") else ""
-    yield f"waits for a decision on {approval['key']}{until}"
+    yield f"waits for a decision on {spelled(approval['key'])}{until}"
     for line in str(approval.get("description") or "").splitlines():
         yield f"  {line}".rstrip()
     if approval.get("binds"):
         yield f"  calls {call_text(approval['binds'])}"
-    about = f"{run} {shlex.quote(approval['key'])}"
+    about = f"{run} {shlex.quote(spelled(approval['key']))}"
     if record is None or not record["personal"]:
         if approval.get("decide"):
             yield f"  rewake runs approve {about}"
@@ -55,7 +56,7 @@ def decided_lines(
     given = {} if record is None else record["delegated_by"]
     by = f" by {_named(made['approver'], given)}" if made.get("approver") else ""
     comment = f": {made['comment']}" if made.get("comment") else ""
-    yield f"{key} was {made.get('decision', 'decided')}{by}{comment}"
+    yield f"{spelled(key)} was {made.get('decision', 'decided')}{by}{comment}"
     votes = [] if record is None else [each for each in record["votes"] if each["action"]]
     for vote in sorted(votes, key=lambda vote: str(vote["at"])) if len(votes) > 1 else ():
         said = f": {vote['comment']}" if vote["comment"] else ""

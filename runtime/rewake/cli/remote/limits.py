@@ -5,6 +5,7 @@ from __future__ import annotations
 from rewake.cli.columns import Columns, Item, when
 from rewake.cli.exits import Exit
 from rewake.cli.remote.runs import Server, whole_list
+from rewake.spelled import spelled
 
 
 def listing(server: Server) -> Exit:
@@ -19,7 +20,9 @@ def _held(limit: Item) -> str:
 
 
 def _first(limit: Item) -> str:
-    return " ".join(filter(None, (limit["waiting"][0]["run"], limit["waiting"][0]["key"])))
+    return " ".join(
+        filter(None, (limit["waiting"][0]["run"], spelled(limit["waiting"][0]["key"] or "")))
+    )
 
 
 LIMITS: Columns = (

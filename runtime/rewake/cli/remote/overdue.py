@@ -7,11 +7,12 @@ from rewake.cli.exits import Exit, tell
 from rewake.cli.output import write_json
 from rewake.cli.remote.client import Client
 from rewake.cli.remote.runs import Server
+from rewake.spelled import spelled
 
 LATE: Columns = (
     ("RUN", lambda late: late["run"]),
     ("WORKFLOW", lambda late: late["workflow"]),
-    ("OPERATION", lambda late: late["operation"] or ""),
+    ("OPERATION", lambda late: spelled(late["operation"] or "")),
     ("SINCE", lambda late: when(late["since"])),
     ("WHY", lambda late: late["reason"]["code"]),
     ("THEN", lambda late: late["reason"]["command"]),

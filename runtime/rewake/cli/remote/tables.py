@@ -14,6 +14,7 @@ from rewake.cli.remote.ballots import decided_lines, holders_of, open_lines
 from rewake.keyed import TURN
 from rewake.kinds import Kind
 from rewake.labels import said
+from rewake.spelled import spelled
 
 _LONGEST_VALUE = 400
 _WAITS = {
@@ -57,7 +58,10 @@ def _facts(
         ("workflow", run["workflow"]),
         ("key", run.get("key") or ""),
         ("tenant", run.get("tenant") or ""),
-        ("begun by", f"{run['parent']['run']} ({run['parent']['key']})" if "parent" in run else ""),
+        (
+            "begun by",
+            f"{run['parent']['run']} ({spelled(run['parent']['key'])})" if "parent" in run else "",
+        ),
         *_shown(run),
         ("input", _value_in(history, "started", "input")),
         ("state", run["state"]),
@@ -184,7 +188,7 @@ def _started_by(history: Mapping[str, Any]) -> str:
 
 def _told(operation: Mapping[str, Any], record: Mapping[str, Any] | None) -> Iterator[str]:
     """What is to be said of an operation: while it is open, and of a decision who made it."""
-    key, state = operation["key"], operation["state"]
+    key, state = spelled(operation["key"]), operation["state"]
     if operation.get("child"):
         child = operation["child"]
         waits = operation["kind"] != Kind.CHILD_START and state == "waiting"
@@ -217,7 +221,9 @@ def _wait(operation: Mapping[str, Any]) -> str:
     if operation["name"].startswith(TURN):
         return "waits for its turn at a state: `rewake state list` names the run that has it"
     until = f", until {when(operation['due'])}" if operation.get("due") else ""
-    return f"waits {_WAITS[operation['kind']].format(**operation)}: {operation['key']}{until}"
+    return (
+        f"waits {_WAITS[operation['kind']].format(**operation)}: {spelled(operation['key'])}{until}"
+    )
 
 
 def _tried(operation: Mapping[str, Any]) -> Iterator[str]:
@@ -226,7 +232,7 @@ def _tried(operation: Mapping[str, Any]) -> Iterator[str]:
     if len(tries) < 2 and not any(each["lost"] for each in tries):
         return
     ended = operation["state"] not in ("running", "retrying", "waiting")
-    yield f"attempts at {operation['key']}:" if ended else "  so far:"
+    yield f"attempts at {spelled(operation['key'])}:" if ended else "  so far:"
     for each in tries:
         began = f" {when(each['began'])}" if each.get("began") else ""
         where = f" on {each['where']}" if each.get("where") else ""
@@ -250,7 +256,7 @@ def _end_of(attempt: Mapping[str, Any], operation: Mapping[str, Any]) -> str:
 def log_lines(lines: Iterable[Mapping[str, Any]]) -> None:
     """The log of a run: of its workflow, and of the attempts at its tasks and steps."""
     for line in lines:
-        where = f"{line['key']}#{line['attempt']}" if line["key"] else "workflow"
+        where = f"{spelled(line['key'])}#{line['attempt']}" if line["key"] else "workflow"
         said = f"{when(line['at'])} {line['level']:<7} {where}  {line['message']}"
         print(harmless(said))
 
@@ -275,7 +281,7 @@ RUNS: Columns = (
 )
 APPROVALS: Columns = (
     ("RUN", lambda each: each["run"]),
-    ("KEY", lambda each: each["key"]),
+    ("KEY", lambda each: spelled(each["key"])),
     ("WORKFLOW", lambda each: each["workflow"]),
     ("UNTIL", lambda each: when(each["deadline"]) if each["deadline"] else ""),
     ("OF", lambda each: ", ".join(holders_of(each))),
@@ -296,7 +302,7 @@ EVENTS: Columns = (
     ("DATA", lambda each: json.dumps(each["data"], ensure_ascii=False)[:_LONGEST_VALUE]),
 )
 OPERATIONS: Columns = (
-    ("KEY", lambda each: each["key"]),
+    ("KEY", lambda each: spelled(each["key"])),
     ("KIND", lambda each: each["kind"]),
     ("STATE", lambda each: each["state"].replace("_", " ")),
     ("ASKED", lambda each: when(each["asked"])),

@@ -48,6 +48,7 @@ from rewake.records import (
     Withdrawn,
 )
 from rewake.replay.differences import UNCOMPARED
+from rewake.spelled import key_meant, spelled
 from rewake.stores.history import History, StepTries
 from rewake.values.run_codec import RunCodec
 
@@ -98,10 +99,10 @@ def begins_with(header: Header, made: Fork) -> dict[str, object]:
 def _place_of(run: str, entries: Sequence[Entry], key: str) -> int:
     """Where the operation was asked for. Raises `RunNotFound`, which names keys like it."""
     asked = {e.key: i for i, e in reversed([*enumerate(entries)]) if isinstance(e, Scheduled)}
-    if key in asked:
-        return asked[key]
-    near = difflib.get_close_matches(key, asked, _NAMED, 0.0) if len(asked) < 10_000 else []
-    named = f"; the nearest are {', '.join(map(repr, near))}" if near else ""
+    if (meant := key_meant(key)) in asked:
+        return asked[meant]
+    near = difflib.get_close_matches(meant, asked, _NAMED, 0.0) if len(asked) < 10_000 else []
+    named = f"; the nearest are {', '.join(repr(spelled(each)) for each in near)}" if near else ""
     raise RunNotFound(f"run {run!r} has asked for no operation {key!r}{named}")
 
 

@@ -48,6 +48,7 @@ from rewake.replay.asyncio_order import Needed
 from rewake.replay.differences import key_of
 from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
+from rewake.spelled import spelled
 from rewake.states import END_OF
 from rewake.stores.answers import Arrived, Committed, Fenced, TaskClaim
 from rewake.stores.families import is_waited_for
@@ -313,7 +314,7 @@ class Commits:
                 continue
             if each.kind is Kind.APPROVAL:
                 told = "run %s waits for a decision: rewake runs approve %s %s"
-                runs_log.info(told, run, run, shlex.quote(each.key))
+                runs_log.info(told, run, run, shlex.quote(spelled(each.key)))
             elif _comes_from_outside(each.kind) and each.kind.traits.suspends:
                 runs_log.info("run %s waits %s: %s", run, each.kind.traits.waiting, each.key)
 
