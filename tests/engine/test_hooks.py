@@ -361,6 +361,7 @@ def test_a_run_whose_tasks_are_late_one_after_the_other_is_told_once() -> None:
         await bench.start("trains_long")
         await asyncio.sleep(2000)
         assert [each.kind for each in TOLD] == ["overdue"]
+        await other.close()
 
     hook = alerts(page, kinds=["overdue"])
     virtually([page, shortly, trains_long, hook], body, tasks=1)
