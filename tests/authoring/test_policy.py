@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from rewake import NonRetryable, RetryAfter, TaskError, step, task, workflow
 from rewake.authoring.policy import Policy, millis, seconds
-from rewake.errors import AppError, NotInARun
+from rewake.errors import AppError, AttemptOver, NotInARun
 
 
 def wait_after(
@@ -50,6 +50,7 @@ def test_retries_are_counted() -> None:
         (ValueError, TimeoutError(), True),
         (ValueError, RetryAfter(1), True),
         (Exception, NonRetryable(), False),
+        (Exception, AttemptOver(), False),
         (NonRetryable, NonRetryable(), False),
         (lambda error: True, NonRetryable(), False),
         (Exception, NotInARun(), False),
@@ -58,7 +59,10 @@ def test_retries_are_counted() -> None:
     ids=itertools.count(),
 )
 def test_retry_on(retry_on: Any, error: BaseException, retried: bool) -> None:
-    """By type, tuple or predicate; a time-out always, `NonRetryable` and wrong use never."""
+    """By type, tuple or predicate; a time-out always, `NonRetryable` and wrong use never.
+
+    Nor what is called inside of an attempt that is over.
+    """
     policy = Policy(retries=1, retry_on=retry_on)
     assert (wait_after(policy, error) is not None) is retried
 

@@ -15,7 +15,7 @@ from datetime import timedelta
 from math import ceil, inf, isfinite
 from typing import TypedDict, cast
 
-from rewake.errors import NonRetryable, RetryAfter, TaskError, UsageError
+from rewake.errors import AttemptOver, NonRetryable, RetryAfter, TaskError, UsageError
 from rewake.values.failures import described
 
 Seconds = float | timedelta
@@ -178,7 +178,9 @@ class Policy:
         return None if total is not None and elapsed + wait >= seconds(total) else wait
 
     def _retries(self, error: BaseException, failed: int) -> bool:
-        if failed > self.retries or isinstance(error, UsageError) or _is_one(error, NonRetryable):
+        if failed > self.retries or isinstance(error, UsageError | AttemptOver):
+            return False
+        if _is_one(error, NonRetryable):
             return False
         if _is_one(error, (TimeoutError, RetryAfter)):
             return True
