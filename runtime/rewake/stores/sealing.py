@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from rewake.errors import RewakeError, StoreUnavailable
 from rewake.ledger import Became, Received, ReceivedBody, Schedule
 from rewake.noted import Try
 from rewake.published import Subscription
@@ -234,13 +233,7 @@ class SealingTable:
     def _text(
         self, run: str, places: Iterator[str], change: _Change, text: str | bytes
     ) -> str | bytes:
-        try:
-            return change(text, self._codec, Context(run, next(places), _PURPOSE))
-        except RewakeError:
-            raise
-        except Exception as error:  # of any kind: the codec is the user's
-            told = f"the payload codec failed ({type(error).__name__})"
-            raise StoreUnavailable(told) from error
+        return change(text, self._codec, Context(run, next(places), _PURPOSE))
 
 
 _CHANGED = frozenset(

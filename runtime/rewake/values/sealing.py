@@ -10,7 +10,7 @@
 What was written before there was a codec is not sealed, and stays readable. What is sealed and
 cannot be opened stays as it is: a process that has the key finds it whole. A value is refused then
 as it is decoded, a text as a workflow would see it (`readable`); people are told why
-(`for_people`).
+(`for_people`). A codec that cannot seal now is as a store that takes no write: `StoreUnavailable`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ import binascii
 
 import msgspec
 
-from rewake.errors import CheckpointForged, CheckpointUnreadable, ReadableElsewhere
+from rewake.errors import (
+    CheckpointForged,
+    CheckpointUnreadable,
+    ReadableElsewhere,
+    RewakeError,
+    StoreUnavailable,
+)
 from rewake.records import Value
 from rewake.signing.payloads import Context, PayloadCodec
 
@@ -36,7 +42,7 @@ _BODY = msgspec.json.Decoder(str)
 
 def sealed(value: Value, codec: PayloadCodec, context: Context) -> Value:
     """The value, sealed for its place."""
-    data = codec.encode(b"%b\n%b" % (value.codec.encode(), bytes(value.body)), context)
+    data = _encoded(b"%b\n%b" % (value.codec.encode(), bytes(value.body)), codec, context)
     body = msgspec.Raw(b'"%b"' % base64.b64encode(data))
     return msgspec.structs.replace(value, codec=SEALED, body=body)
 
@@ -56,6 +62,16 @@ def opened(value: Value, codec: PayloadCodec | None, context: Context) -> Value:
     if not newline:
         raise CheckpointForged("what was encrypted is no value")
     return msgspec.structs.replace(value, codec=name.decode(), body=msgspec.Raw(body))
+
+
+def _encoded(data: bytes, codec: PayloadCodec, context: Context) -> bytes:
+    try:
+        return codec.encode(data, context)
+    except RewakeError:
+        raise
+    except Exception as error:  # of any kind: the codec is the user's
+        told = f"the payload codec failed ({type(error).__name__})"
+        raise StoreUnavailable(told) from error
 
 
 def _decoded(data: bytes, codec: PayloadCodec | None, context: Context) -> bytes:
@@ -82,7 +98,7 @@ def sealed_text(text: str, codec: PayloadCodec, context: Context) -> str:
     """The text, sealed for its place; one that could not be opened as it was."""
     if text[:1] == _MARK:
         return f"{_MARK}{_MARK}{text.rpartition(_MARK)[2]}"
-    data = codec.encode(text.encode(errors="surrogatepass"), context)
+    data = _encoded(text.encode(errors="surrogatepass"), codec, context)
     return f"{_MARK}{_MARK}{base64.b64encode(data).decode()}"
 
 
@@ -102,7 +118,7 @@ def opened_text(text: str, codec: PayloadCodec, context: Context) -> str:
 
 def sealed_data(data: bytes, codec: PayloadCodec, context: Context) -> bytes:
     """Bytes, sealed for their place."""
-    return _MARKED + codec.encode(data, context)
+    return _MARKED + _encoded(data, codec, context)
 
 
 def opened_data(data: bytes, codec: PayloadCodec | None, context: Context) -> bytes:

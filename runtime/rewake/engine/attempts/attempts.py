@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -36,7 +37,7 @@ from rewake.engine.turns.bounds import check_size
 from rewake.engine.turns.deliveries import Deliveries
 from rewake.errors import CheckpointUnreadable, ReadableElsewhere, RewakeError
 from rewake.kinds import Kind, OutcomeKind, Purpose
-from rewake.records import Failure, Invocation, Millis, Operation, Outcome
+from rewake.records import Failure, Invocation, Millis, Operation, Outcome, Value
 from rewake.stores.answers import Delivery, Refused, TaskClaim
 from rewake.stores.operations import blank_of, free_at, tries_of
 from rewake.stores.suspects import is_condemned
@@ -267,7 +268,6 @@ class Attempts:
     ) -> Delivery | None:
         if self._has_no_next(operation):
             return await self._fail(operation, owner, lost_with_processes(operation), invocation)
-        codec = RunCodec(self._services.secret, operation.run)
         try:
             call = await call_of(self._services, operation, invocation)
         except ReadableElsewhere as error:
@@ -284,13 +284,7 @@ class Attempts:
             raise Stopped
         try:
             result = await self._run(call, operation, owner, body)
-            value = codec.encode(
-                result,
-                key=operation.key,
-                purpose=Purpose.RESULT,
-                hint=(hint := return_hint(call.task.function)),
-                hidden=hidden_in(hint),
-            )
+            value = await self._insist(partial(self._sealed, result, call, operation))
             check_size(operation.run, operation.key, value, self._services.settings.value)
         except (Stopped, asyncio.CancelledError, NotBegun):
             raise
@@ -301,6 +295,11 @@ class Attempts:
         outcome = Outcome(OutcomeKind.OK, value=value)
         sole, joined = invocation.sole, invocation.joined
         return await self._deliver(operation, outcome, sole=sole, joined=joined)
+
+    async def _sealed(self, result: Any, call: Call, operation: Operation) -> Value:
+        hint, key = return_hint(call.task.function), operation.key
+        codec, hidden = RunCodec(self._services.secret, operation.run), hidden_in(hint)
+        return codec.encode(result, key=key, purpose=Purpose.RESULT, hint=hint, hidden=hidden)
 
     async def _run(self, call: Call, operation: Operation, owner: str, body: Body) -> Any:
         body.check()
