@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 from typing import Any
 
 import msgspec
 import pytest
 
-from rewake import TaskError, task, task_context, workflow
+from rewake import TaskError, send_signal, step, task, task_context, wait_for_signal, workflow
 from rewake.engine.attempts.stoppable import Body, Stopped
 from rewake.engine.engine import Engine
 from rewake.errors import StoreUnavailable
@@ -199,7 +200,7 @@ def test_an_attempt_may_be_stopped_before_its_first_step() -> None:
 
     async def main() -> None:
         body, begins = Body(), work()
-        carried = asyncio.ensure_future(body.run(begins))
+        carried = asyncio.ensure_future(body.run(begins, contextvars.Context()))
         await asyncio.sleep(0)
         body.stop()
         with pytest.raises(Stopped):
@@ -208,3 +209,44 @@ def test_an_attempt_may_be_stopped_before_its_first_step() -> None:
         assert not attempts
 
     asyncio.run(main())
+
+
+USER: contextvars.ContextVar[str] = contextvars.ContextVar("user", default="nobody")
+
+
+@task
+async def who() -> str:
+    return USER.get()
+
+
+@task
+async def acts() -> None:
+    USER.set("the user of another task")
+    await send_signal("asks", "go", 1)
+
+
+@workflow
+async def asks() -> list[str]:
+    await wait_for_signal("go")
+    return [await who(), await step("who", USER.get)]
+
+
+@workflow
+async def leads() -> None:
+    await acts()
+
+
+def test_an_attempt_sees_nothing_of_who_has_led_to_it() -> None:
+    """Context variables of a request, and of a task whose signal wakes a run, are theirs alone;
+    those that were set when the engine was opened are seen in each attempt.
+    """
+
+    async def body(bench: Bench) -> None:
+        USER.set("the user of a request")
+        await bench.engine.start("asks", {}, run="asks")
+        await bench.engine.start("leads", {}, run="leads")
+        assert await bench.result("asks") == ["of the process"] * 2
+
+    opened = contextvars.copy_context()
+    opened.run(USER.set, "of the process")
+    opened.run(virtually, [who, acts, asks, leads], body)

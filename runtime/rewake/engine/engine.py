@@ -7,6 +7,7 @@ Requests about runs are in `runs`, decisions in `approvals`; both act on the eng
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import itertools
 import logging
@@ -156,6 +157,7 @@ class Engine(Runs):
             told = "this engine was made before a fork: make one in each process (no preloading)"
             raise ConfigError(told)
         self._services.home = asyncio.get_running_loop()
+        self._services.context = contextvars.copy_context()
         capture.open()
         self._home_thread = threading.get_ident()
         forks.withhold(self)

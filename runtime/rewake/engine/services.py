@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -23,6 +24,7 @@ from rewake.engine.instances.cache import Cache
 from rewake.engine.instances.waits import Waits
 from rewake.engine.keeping.keeping import Keeping
 from rewake.engine.limits.limits import Limits
+from rewake.engine.logs.carrying import carried_into
 from rewake.engine.logs.log_keeper import LogKeeper
 from rewake.engine.logs.streams import Streams
 from rewake.engine.process.apart import Apart
@@ -234,6 +236,8 @@ class Services:
     """The runs that this process looks after, if it does after these alone."""
     home: asyncio.AbstractEventLoop | None = None
     """The engine's own event loop, while it is open."""
+    context: Context = field(default_factory=Context)
+    """The context variables that were set when it was opened."""
     attempts: dict[tuple[str, str], str] = field(default_factory=dict)
     """By run and key: the claim under which this process carries a task out."""
     queued: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -303,6 +307,10 @@ class Services:
             return work
         key, number = ("", of.epoch) if isinstance(of, Header) else (of.key, of.attempt)
         return within(self.app.middleware, Around(kind, of.run, name, key, number), work)
+
+    def alone(self) -> Context:
+        """A context for an attempt: it sees nothing of a request, or a task, that has led to it."""
+        return carried_into(self.context.copy())
 
     def around_turn(
         self, header: Header, work: Coroutine[Any, Any, None]

@@ -17,6 +17,7 @@ Each request has a deadline. Work that is not over a moment before is handed ove
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -53,6 +54,7 @@ class Pauses:
         self._under_way = 0
         self._came = asyncio.Event()
         self._opening: asyncio.Future[None] | None = None
+        self._context = contextvars.copy_context()  # and not that of the first request
         self._running: Any = None
 
     def opened(self) -> bool:
@@ -65,7 +67,8 @@ class Pauses:
         if self.opened():
             return
         if self._opening is None:
-            self._opening = asyncio.ensure_future(self._open())
+            loop = asyncio.get_running_loop()
+            self._opening = loop.create_task(self._open(), context=self._context.copy())
         opening = self._opening
         try:
             await asyncio.shield(opening)

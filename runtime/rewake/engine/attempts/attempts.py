@@ -324,7 +324,7 @@ class Attempts:
         attempted = services.around(AroundKind.TASK, context, call.task.name, attempted)
         services.logs.begin(context, logs)
         try:
-            return await body.run(attempted)
+            return await body.run(attempted, services.alone())
         finally:
             await services.logs.end(context, logs)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context
 from functools import partial
 from typing import Any
 
@@ -40,11 +41,12 @@ class Body:
         if self._stopped:
             raise Stopped
 
-    async def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Run `work` and return its result. Raises its exception, or `Stopped` if stopped."""
+    async def run(self, work: Coroutine[Any, Any, Any], context: Context) -> Any:
+        """Run `work` in a context. Returns its result, raises its exception, or `Stopped`."""
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._over, never_began = over, partial(_tell, over)
-        self._task = task = asyncio.ensure_future(_settled(work, over, never_began))
+        settled = _settled(work, over, never_began)
+        self._task = task = asyncio.get_running_loop().create_task(settled, context=context)
         # One that is cancelled before its first step, by whomever, does not come to say so itself.
         task.add_done_callback(never_began)
         try:

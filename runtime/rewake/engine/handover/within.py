@@ -14,11 +14,11 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import msgspec
 
+from rewake.engine.logs.carrying import until
 from rewake.engine.process.heartbeats import LATE
 from rewake.engine.process.work import LAST_WORDS
 from rewake.engine.services import Services
@@ -32,23 +32,21 @@ T = TypeVar("T")
 REASON = LATE
 """Why it was lost: the type of its failure."""
 
-_until: ContextVar[float | None] = ContextVar("until", default=None)
-
 
 @contextmanager
-def ending_at(until: float) -> Iterator[None]:
+def ending_at(moment: float) -> Iterator[None]:
     """Let what is done in the block be over at that time of the event loop."""
-    before = _until.set(until)
+    before = until.set(moment)
     try:
         yield
     finally:
-        _until.reset(before)
+        until.reset(before)
 
 
 def seconds_left() -> float | None:
     """How many seconds there are for what is done now; None: as many as it takes."""
-    until = _until.get()
-    return None if until is None else max(0.0, until - asyncio.get_running_loop().time())
+    moment = until.get()
+    return None if moment is None else max(0.0, moment - asyncio.get_running_loop().time())
 
 
 async def done_within(

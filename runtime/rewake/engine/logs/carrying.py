@@ -7,7 +7,7 @@ threads inherit; `engine/logs/logs.py` stamps every record with it.
 from __future__ import annotations
 
 import logging
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import NamedTuple
 
 from rewake.authoring.context import current_context, step_in, step_out
@@ -30,6 +30,15 @@ class About(NamedTuple):
 
 
 _about: ContextVar[tuple[str, str, int | None] | None] = ContextVar("rewake_about", default=None)
+until: ContextVar[float | None] = ContextVar("rewake_until", default=None)
+"""When what is carried out must be over, if ever (`engine/handover/within.py`)."""
+
+
+def carried_into(context: Context) -> Context:
+    """This context, in which the same is carried out as here."""
+    context.run(_about.set, _about.get())
+    context.run(until.set, until.get())
+    return context
 
 
 class carrying_out:  # noqa: N801 - read as a statement, as `contextlib.suppress`

@@ -89,7 +89,8 @@ class Steps:
             began, where = self._services.clock.now(), self._services.settings.where
             attempt = Try(op.number, began, None, where)
             self.begun[op.key] = StepHere(op.name, op.work.at_most_once, attempt)
-            task = asyncio.ensure_future(self._attempt(op))
+            context = self._services.alone()
+            task = asyncio.get_running_loop().create_task(self._attempt(op), context=context)
             self.running[op.key] = task
             task.add_done_callback(lambda task, op=op: self._on_end(op, task))  # type: ignore[misc]
 
