@@ -376,9 +376,11 @@ class Gathered(msgspec.Struct, frozen=True, omit_defaults=True):
     """That a start was gathered: kept for a while, since it may be sent again."""
 
     run: str
-    """The run that has it."""
+    """The run that has it, or is to."""
     due: Millis | None = None
     """When a sweep is to remove this."""
+    sure: bool = False
+    """Whether it is in that run; else its header tells, or it is the start's own run."""
 
 
 class Forking(msgspec.Struct, omit_defaults=True):

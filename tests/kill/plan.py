@@ -235,6 +235,7 @@ ENDLESS = Plan(
         "store.send": 4,
         "store.signal": 2,
         "store.start": 6,
+        "store.take_start": 2,
         "store.watch": 2,
         "table.delete": 5,
         "table.put": 60,

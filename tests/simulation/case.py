@@ -12,6 +12,7 @@ from tests.simulation.answering import with_response
 from tests.simulation.beating import with_beats
 from tests.simulation.caching import with_cache
 from tests.simulation.calling import unbeaten, with_calls
+from tests.simulation.crowding import Start, aimed_at_starts, crowd_of
 from tests.simulation.emitting import with_items
 from tests.simulation.fanning import with_fan
 from tests.simulation.faults import TRANSACTIONS, Chaos, aimed, calm, chaos_of
@@ -47,7 +48,7 @@ class Case:
     done, and takes them long before their time. `roles`: what the processes serve, one after the
     other; `joins`: when others come, and what they serve. `replaces`: whether one that dies is
     replaced. `keep`: for how many seconds ended runs are kept; None: for ever. `keyed`: people
-    start by a key instead, and there are no `programs`.
+    start by a key instead, and there are no `programs`. `crowd`: starts of other workflows.
     """
 
     seed: int
@@ -79,6 +80,7 @@ class Case:
     replaces: bool = True
     keep: float | None = None
     keyed: bool = False
+    crowd: tuple[Start, ...] = ()
 
 
 def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
@@ -140,6 +142,8 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
         aimed(case.chaos, random.Random(f"aimed/{seed}"), str(case.programs))
         if case.jumpy or any(what in ("outage", "refused") for _, what in case.events):
             case.programs = {name: (unbeaten(p), r) for name, (p, r) in case.programs.items()}
+    case.crowd = () if case.jumpy else crowd_of(seed)  # it gathers by clocks that agree
+    aimed_at_starts(case.chaos, random.Random(f"aimed-crowd/{seed}"), case.crowd)
     return case
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MOST: Mapping[str, int] = {"writes": 4, "index": 6, "reads": 5}
 """Units for each thing that happened, and each second: leases are renewed."""
 LOOKED_THROUGH = 3
+STARTS = 6
 LOOKS = 2
 """Looks at the due index for each second of a process."""
 
@@ -69,7 +70,7 @@ def _happened(world: World) -> int:
     runs = world.watch.runs.values()
     entries = sum(len(run.entries) + run.cut for run in runs)
     claims = sum(run.header.epoch + run.claims.total() for run in runs)
-    told = world.said.total() + world.followed
+    told = world.said.total() + world.followed + STARTS * world.watch.doors.asks
     # Who waits for an event looks through the parts of two indexes.
     waits = [e for run in runs for e in run.entries if isinstance(e, Scheduled)]
     told += LOOKED_THROUGH * sum(each.kind is Kind.EVENT for each in waits)

@@ -16,7 +16,8 @@ from msgspec.structs import replace
 from rewake import concurrency, rate, task
 from rewake.ledger import Limit
 from rewake.limited import LimitKind, cached_by, in_order
-from rewake.records import Entry, Operation, Scheduled, Started
+from rewake.records import Entry, Header, Operation, Scheduled, Started
+from rewake.states import RunState
 from rewake.stores.books import held_by
 from tests.simulation.generate import Drawn
 from tests.simulation.programs import LIMITED, body
@@ -26,6 +27,7 @@ _SKEW = 500
 """How far the clocks of two processes may be apart, in ms."""
 _KINDS = ("work", "retried", "timed")
 _PLACES = (LimitKind.CACHE, LimitKind.CONCURRENCY)
+_HELD = (*_PLACES, LimitKind.SINGLETON)
 
 
 @task(limits=[concurrency(1, key=lambda name: name[-1], name="odd"), concurrency(2, name="two")])
@@ -69,11 +71,13 @@ def _limited(node: Any, chance: random.Random) -> Any:
             return node
 
 
-def is_let_in(before: list[Entry], after: list[Entry]) -> bool:
-    """Whether a run has done nothing but wait, and is let in: it begins now."""
+def is_let_in(header: Header, before: list[Entry], after: list[Entry]) -> bool:
+    """Whether a run has done nothing but wait, and is let in, or begins with what came since."""
+    admission = header.admission
     match before, after:
-        case [Started() as first], [Started() as begins]:
-            return replace(first, clock=begins.clock) == begins
+        case [Started() as first], [Started() as begins] if admission is not None:
+            gathers = header.state is RunState.DELAYED and bool(admission.joined)
+            return gathers or replace(first, clock=begins.clock) == begins
     return False
 
 
@@ -96,7 +100,7 @@ class Limits:
             return "" if over else f"{limit.name} is made, and what {old.kept.run} made is there"
         names = [(each.run, each.key) for each in limit.holders]
         most = 1 if limit.kind == LimitKind.CACHE else limit.count
-        if limit.kind in _PLACES and len(names) > most:
+        if limit.kind in _HELD and len(names) > most:
             return f"{limit.name}: {len(names)} hold it, and {most} may"
         return f"{limit.name}: one holds it twice" if len({*names}) < len(names) else ""
 

@@ -23,6 +23,7 @@ from tests.simulation.pausing import Pauser, begins
 from tests.simulation.removing import Keyed, Removing
 from tests.simulation.repeating import Repeater
 from tests.simulation.signalling import Sender, waits_in
+from tests.simulation.starters import Crowd
 from tests.simulation.stating import miscounted
 from tests.simulation.voting import Voters
 from tests.simulation.world import Gone, Replica, World
@@ -69,6 +70,7 @@ class Outside:
         self._going_on: set[str] = set()
         self._readers: dict[str, Readers] = {}
         self._copying: list[asyncio.Task[None]] = []
+        self._crowd = Crowd(case, world)
         world.on_change = self._changed
 
     async def run(self) -> None:
@@ -103,6 +105,8 @@ class Outside:
             watch.fail(left)
         if wrong := await miscounted(self._world):
             watch.fail(wrong)
+        for wrong in self._crowd.judge():
+            watch.fail(wrong)
         for name, run in watch.runs.items():
             if not watch.broken and run.header.state is not RunState.REMOVED:
                 await self._judge.judge(run)
@@ -112,6 +116,7 @@ class Outside:
     def _begin(self) -> None:
         """Let people start the runs, and harm them."""
         world = self._world
+        self._copying += self._crowd.begin()
         for name in self._case.programs:
             if self._case.follows:
                 self._readers[name] = Readers(world, name)

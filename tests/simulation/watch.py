@@ -43,9 +43,10 @@ from rewake.records import (
 from rewake.states import RunState, may_become
 from rewake.stores.generations import generation, place_of
 from rewake.stores.history import of_round
-from rewake.stores.keys import CACHED_OF, OPERATIONS, SIGNALS, forking_key, run_of
+from rewake.stores.keys import CACHED_OF, CHUNKS, OPERATIONS, SIGNALS, forking_key, run_of
 from rewake.stores.table import Key, When, Written, holds
 from tests.simulation.beating import Progress, reading
+from tests.simulation.doors import Doors
 from tests.simulation.kindred import tells, untold
 from tests.simulation.known import Run
 from tests.simulation.lapping import may_go
@@ -95,11 +96,8 @@ class Watch:
         self._apart: dict[tuple[str, str], Replica] = {}
         self._running: dict[tuple[str, str, str], asyncio.Task[Any]] = {}
         self.runs: dict[str, Run] = {}
-        self.limits, self.states, self.beats = (
-            Limits(jumpy=world.jumpy),
-            States(),
-            Progress(reading(world.secret)),
-        )
+        self.limits, self.states = Limits(jumpy=world.jumpy), States()
+        self.beats, self.doors = Progress(reading(world.secret)), Doors(world)
         self.made: set[tuple[str, int]] = set()
         self.numbers: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
         self.broken: list[str] = []
@@ -197,6 +195,7 @@ class Watch:
         item = self._world.opened(key, written.item)
         if isinstance(item, Header):
             self._wrote_header(replica, item)
+            self._judge(self.doors.wrote(self.runs[item.run]))
         elif isinstance(item, Operation):
             self._wrote_operation(replica, item)
         elif isinstance(item, Process):
@@ -211,7 +210,7 @@ class Watch:
 
     def _wrote_beside(self, item: Limit | State) -> str:
         if isinstance(item, Limit):
-            return self.limits.wrote(item)
+            return self.limits.wrote(item) or self.doors.limit(item)
         return self.states.wrote(item, self.runs)
 
     def _look_at(self, name: str) -> None:
@@ -243,11 +242,20 @@ class Watch:
         if run is None or not holds(when, run.header) or key == forking_key(run.header.run):
             return  # a fork is made, so the note that it is being made goes
         if run.header.state is not RunState.REMOVED:
-            if may_go(key, run.header) or key.sort.startswith((SIGNALS, CACHED_OF)):
+            beside = key.sort.startswith((SIGNALS, CACHED_OF)) or self._is_spare(key, run.header)
+            if beside or may_go(key, run.header):
                 run.operations.pop(key.sort.removeprefix(OPERATIONS), None)
                 return  # a signal is taken back that came as its run ended, and a note of a cache
             self.fail(f"run {run.header.run}: {key.sort} was removed, and it is {run.header.state}")
         run.gone = run.gone or key.sort == "H"
+
+    def _is_spare(self, key: Key, header: Header) -> bool:
+        """Whether it is part of a history that no header names, or does so no more."""
+        name = header.base
+        while name and name != key.sort:
+            chunk = self._chunks.get(Key(key.partition, name))
+            name = "" if chunk is None else chunk.previous
+        return key.sort.startswith(CHUNKS) and not name
 
     def _became_a_stone(self, run: Run, new: Header) -> None:
         """Nothing of the run is in it; and somebody will look at it, or a newer run is there."""
@@ -372,7 +380,8 @@ class Watch:
         if old.state is RunState.RUNNING:
             self._check_taken(f"run {new.run}", old)
         late = self._world.true_now() + self._world.settings.skew
-        if old.state is RunState.DELAYED and (old.wake or 0) > late and not self._world.jumpy:
+        early = (old.wake or 0) > late and not (old.admission and old.admission.joined)
+        if old.state is RunState.DELAYED and early and not self._world.jumpy:
             self.fail(f"run {new.run}: it was to begin at {old.wake}, and began before")
 
     def _check_taken(self, name: str, old: Header | Operation) -> None:
@@ -414,9 +423,11 @@ class Watch:
             entries[:0] = chunk.entries
             name = chunk.previous
         encoded = [_encode(entry) for entry in entries]
-        let_in = header.admission is not None and is_let_in(run.entries, entries)
+        let_in = is_let_in(header, run.entries, entries)
         if encoded[: len(run.encoded)] != run.encoded and not let_in:
             self.fail(f"run {header.run}: its committed history changed")
+        if let_in and isinstance(first := entries[0], Started):
+            run.clock = first.clock  # it has begun nothing yet
         if len(encoded) != header.count:
             self.fail(f"run {header.run}: {len(encoded)} entries, and a count of {header.count}")
         for entry in entries[len(run.entries) :]:

@@ -153,17 +153,26 @@ def let_in(
 
 
 def reserved(
-    book: Limit, limit: Limited, now: Millis, *, wait: bool, margin: Millis = 0, who: str = ""
+    book: Limit,
+    limit: Limited,
+    now: Millis,
+    *,
+    wait: bool,
+    margin: Millis = 0,
+    read: Millis | None = None,
+    who: str = "",
 ) -> tuple[Limit, Millis]:
     """The book once a moment is reserved, and that moment; without `wait` only if it is now.
 
     A moment that was reserved under a clock that was set back since, by more than `margin`, is as
-    far away as it was. `who` has one moment, however often it comes for it.
+    far away as it was. `read`: what the clock shows as the book is read, where `now` is earlier.
+    `who` has one moment, however often it comes for it.
     """
     if who in book.lately:
         return book, now
     every = max(1, limit.per * 1000 // limit.count)
-    back = book.written - now if book.written > now + margin else 0
+    shown = now if read is None else read
+    back = book.written - shown if book.written > shown + margin else 0
     next_ = book.next - back * 1000
     earliest = max(now * 1000, next_ - (limit.burst - 1) * every)
     moment = -(-earliest // 1000)

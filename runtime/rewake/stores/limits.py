@@ -250,8 +250,11 @@ class Limits(Laps):
             while True:
                 found = await self.limit(limit.id)
                 book = found or books.blank(limit)
-                margin = self._margin
-                new, moment = books.reserved(book, limit, now, wait=wait, margin=margin, who=known)
+                # Who has waited for this, or stood still, has no clock that was set back.
+                read, margin = self._clock.now(), self._margin
+                new, moment = books.reserved(
+                    book, limit, now, wait=wait, margin=margin, read=read, who=known
+                )
                 if new is book:
                     return moment <= now, moment
                 due = new.next // 1000 + PATROL
@@ -402,7 +405,23 @@ class Limits(Laps):
 
     async def keep_gathered(self, start: str, run: str, until: Millis) -> None:
         """Keep that this run has a start, until then."""
-        await self._put(_gathered_key(start), Gathered(run, until))
+        await self._put(_gathered_key(start), Gathered(run, until, sure=True))
+
+    async def take_start(
+        self, start: str, run: str, until: Millis, past: Gathered | None
+    ) -> Gathered:
+        """Keep that a start is for this run, unless it is for another one; what is kept then.
+
+        `past`: what is kept no more, if it is there still.
+        """
+        where, new = _gathered_key(start), Gathered(run, until)
+        if past is not None:
+            same = [[Check("run", "=", past.run), Check("due", "=", past.due)]]
+            changes = {"run": run, "due": until, "sure": False}
+            await self._again(lambda: self._table.update(where, when=same, set=changes))
+        written = await self._put(where, new, absent=True)
+        stands: Gathered | None = written.item
+        return new if written.ok or stands is None else stands
 
     async def forget_gathered(self, key: Key, seen: Gathered, now: Millis) -> None:
         """Remove that if its time is over, and it says what it said."""

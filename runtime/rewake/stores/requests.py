@@ -23,8 +23,12 @@ from rewake.stores.writes import FORCE, SET_ASIDE, UNOWNED, asks, begins
 class Requests(Votes):
     """What people ask of a run."""
 
-    async def cancel(self, run: str, reason: str, *, even_stuck: bool = False) -> Header:
+    async def cancel(
+        self, run: str, reason: str, *, even_stuck: bool = False, once: bool = False
+    ) -> Header:
         """Ask a live run to cancel, once more if it was asked before. Returns its header.
+
+        `once`: one that was asked before is left as it is.
 
         The request is recognised by its number: of several at the same time, one is made, and
         stands for all. One that is not live is left as it is, but with `even_stuck` one that is
@@ -32,7 +36,7 @@ class Requests(Votes):
         """
         # A new due time says that the item was written now: then its lease has to be of now too.
         asked = (await self.set_right(await self.header(run))).cancels
-        asking = self._ask_to_cancel(run, reason, asked, even_stuck=even_stuck)
+        asking = self._ask_to_cancel(run, reason, 0 if once else asked, even_stuck=even_stuck)
         return _there(run, await asking)
 
     async def pause(self, run: str) -> Header:

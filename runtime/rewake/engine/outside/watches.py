@@ -128,7 +128,7 @@ class Watches:
             header = await self._engine.get(watch.run)
             is_live = header.state not in TERMINAL and not header.cancels
             if is_live and await self._is_about(header, event.name, data):
-                await self._engine.cancel(watch.run, reason, once_resumed=True)
+                await self._engine.cancel(watch.run, reason, once_resumed=True, once=True)
         except RunConflict as refused:
             log.warning("the event %s %s cancels no run: %s", event.name, event.id, refused)
         except RunNotFound:

@@ -251,20 +251,21 @@ class Runs(Again):
         *,
         even_stuck: bool = False,
         once_resumed: bool = False,
+        once: bool = False,
         dry_run: bool = False,
     ) -> Header:
         """Ask a run to cancel: its cleanup runs, then it ends as cancelled.
 
         Asking again cancels again, as in asyncio, also its cleanup. The cleanup of a stuck run
         cannot run: only with `even_stuck` it ends as it stands, and with `once_resumed` it is
-        cancelled as it goes on. Raises `RunNotFound`, `RunConflict`
-        if the run is over or stuck, and `InvalidInput` for a reason that is too long to be kept in
-        the header.
+        cancelled as it goes on. `once`: not if somebody has asked before. Raises `RunNotFound`,
+        `RunConflict` if the run is over or stuck, and `InvalidInput` for a reason that is too long
+        to be kept in the header.
         """
         _check_reason(reason)
         if dry_run:
             return _live(await self.get(run), even_stuck=even_stuck)
-        header = await self._store.cancel(run, reason, even_stuck=once_resumed)
+        header = await self._store.cancel(run, reason, even_stuck=once_resumed, once=once)
         while header.state is RunState.STUCK and not once_resumed:  # again, if it is resumed
             _live(header, even_stuck=even_stuck)
             header = await self._end(run, Move.CANCEL_STUCK, reason)

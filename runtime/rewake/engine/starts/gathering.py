@@ -7,9 +7,11 @@ and if it is as it was read. So what was answered is in the run, or in the next 
 The limit's item names the run *before* it is made, so that two starts cannot make one each. If
 whoever names it dies before it is made, the next start names its own.
 
-A start that may be sent again, by its id or key, is in one run only. That it has joined is kept in
-an item of its own for a day, which is written after the header; of a death between the two tells
-the header, by the newest starts that have joined.
+A start that may be sent again, by its id or key, is in one run only. For which one is kept for a
+day in an item of its own, by a conditional write *before* it joins that one or its own run is made:
+so two of them at once, or one that comes late, are for the same. Its own run it is for ever; for
+another one as long as that gathers, or has it. That it is in there is added once the header is
+written; of a death between the two tells the header, by the newest starts that have joined.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from rewake.engine.services import Services
 from rewake.engine.starts.delays import arm
 from rewake.errors import CheckpointUnreadable
 from rewake.kinds import Purpose
-from rewake.ledger import Limit
+from rewake.ledger import Gathered, Limit
 from rewake.limited import Admission, Limited, LimitKind, Terms
 from rewake.records import Header, Millis, Started
 from rewake.states import RunState
@@ -57,18 +59,18 @@ class Gathering:
     ) -> None:
         self._services, self._store = services, services.store
         self._rule, self._limit, self._hidden, self._named = rule, limit, hidden, named
+        self._past: Gathered | None = None
 
     async def known(self, start: str) -> Header | None:
         """The run that a start has joined before; None: none that is known."""
         if not self._named:
             return None
-        kept = await self._store.gathered(start)
-        found = None if kept is None else await self._store.find(kept.run)
-        if found is None:
-            book = await self._store.limit(self._limit.id)
-            newest = None if book is None or not book.run else await self._store.find(book.run)
-            found = newest if newest is not None and _has(newest, start) else None
-        return None if found is None or found.state is RunState.REMOVED else found
+        self._past, kept = None, await self._store.gathered(start)
+        found = None if kept is None or kept.run == start else await self._store.find(kept.run)
+        if kept is None or found is None or not (kept.sure or _has(found, start)):
+            return None
+        self._past = kept  # whoever wants it anew takes it out of there
+        return None if found.state is RunState.REMOVED else found
 
     async def join(self, run: str, arguments: Mapping[str, Any]) -> Header | Millis:
         """Join the run that gathers, and return it; or name this one, which is to begin then."""
@@ -83,9 +85,7 @@ class Gathering:
                 gathers = pending is not None and _gathers(pending, now)
                 joined = None
                 if pending is not None and gathers:
-                    joined = await self._add(pending, run, arguments, now)
-            if joined is not None and self._named:
-                await self._store.keep_gathered(run, joined.run, now + KEPT)
+                    joined = await self._put(pending, run, arguments, now)
             if joined is not None:
                 return joined
             if gathers:
@@ -93,11 +93,50 @@ class Gathering:
             if book is not None and pending is None and self._is_new(book, run, now):
                 await services.clock.sleep(_PAUSE)  # it is about to be made
                 continue
-            if self._is_enough(sum(map(len, arguments.values())) if self._is_batch else 0):
-                return now
+            alone = self._is_enough(sum(map(len, arguments.values())) if self._is_batch else 0)
             until = now + max(self._rule.longest, wait)
-            if await self._store.name_gatherer(self._limit, book, run, until):
-                return now + wait
+            if alone or await self._store.name_gatherer(self._limit, book, run, until):
+                joined = await self._put(None, run, arguments, now)
+            if joined is not None:
+                return now if alone and not isinstance(joined, Header) else joined
+
+    async def _put(
+        self, into: Header | None, start: str, arguments: Mapping[str, Any], now: Millis
+    ) -> Header | Millis | None:
+        """Put a start into this run, or the one that it is for already, and return that.
+
+        If it is for its own (`into` is None, or it was before): when that is to begin. None: the
+        run has changed, or begun, meanwhile.
+        """
+        if not self._named:
+            own = now + self._rule.per
+            return own if into is None else await self._add(into, start, arguments, now)
+        stands = await self._taken(start, start if into is None else into.run, now)
+        if stands.run == start:
+            return now + self._rule.per
+        if into is None or into.run != stands.run:
+            into = await self._store.find(stands.run)
+        if into is None or stands.sure:
+            return into
+        found = await self._add(into, start, arguments, now)
+        if found is not None:
+            await self._store.keep_gathered(start, found.run, now + KEPT)
+        return found
+
+    async def _taken(self, start: str, run: str, now: Millis) -> Gathered:
+        """Which run a start is for: this one, unless it is for another that has it, or may yet."""
+        while True:
+            stands = await self._store.take_start(start, run, now + KEPT, self._past)
+            if stands.run in (start, run):
+                self._past = None
+                return stands
+            found = await self._store.find(stands.run)
+            if found is not None and (self._is_in(stands, found, start) or _gathers(found, now)):
+                return stands
+            self._past = stands
+
+    def _is_in(self, kept: Gathered, found: Header, start: str) -> bool:
+        return found.state is not RunState.REMOVED and (kept.sure or _has(found, start))
 
     @property
     def _is_batch(self) -> bool:

@@ -191,6 +191,7 @@ class Commits:
                 return False
             has_waited, now = admission.reserved, self._services.clock.now()
             admission, wake = await limits.let_in(self.header)
+            await take_over(self._services, self.header, admission)
             if admission.inside and has_waited:
                 begun = await self._store.let_begin(self.header, admission, now)
                 if begun is None:
@@ -200,7 +201,6 @@ class Commits:
             if admission.inside:
                 self.header.admission = admission  # the next commit writes it
                 return False
-            await take_over(self._services, self.header, admission)
             due = self._services.clock.now() + LAST if wake is None else wake
             late = self._services.hooks.late_at(self.header)
             result = await self._store.hold_back(
