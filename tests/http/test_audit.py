@@ -6,25 +6,33 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from rewake import batch, workflow
 from rewake.access import Scope
+from rewake.app import App
+from rewake.clock import SystemClock
+from rewake.dispatchers.in_process import InProcessDispatcher
+from rewake.engine.engine import Engine
 from rewake.errors import StoreUnavailable
 from rewake.hosts.log_formats import JsonFormat
 from rewake.http import auditor as auditing
+from rewake.http.app import create_app
 from rewake.http.auditor import FEW, Auditor, client_of
 from rewake.ledger import Audited
 from rewake.records import Header
+from rewake.signing.secret import Secret
 from rewake.stores.audit import Audit, Wanted
 from rewake.stores.memory import MemoryTable
 from rewake.stores.sqlite.table import SqliteTable
 from tests.http.conftest import Stranger
 from tests.http.test_tokens import make
-from tests.support.server import SECRET, TOKEN
+from tests.support.server import SECRET, TOKEN, bearer
 
 
 def entries(client: TestClient, **query: Any) -> list[dict[str, Any]]:
@@ -205,6 +213,36 @@ def test_a_run_that_is_begun_once_more_has_one_entry(client: TestClient) -> None
         ("run.rerun", "b"),
         ("run.start", "a"),
     ]
+
+
+@workflow(batch=batch(3, within=600))
+async def gathers(items: list[int]) -> list[int]:
+    return items
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_each_start_that_is_gathered_has_an_entry(kind: str, tmp_path: Path) -> None:
+    """Of the run that it is in, by whoever sent it, also as it is sent again."""
+    app, secret, clock = App(), Secret(SECRET), SystemClock()
+    app.add(gathers)
+    table = MemoryTable() if kind == "memory" else SqliteTable(tmp_path / "a.db", durable=False)
+    engine = Engine(app, table, InProcessDispatcher(clock), secret, clock=clock)
+    with TestClient(create_app(engine, secret), headers=bearer()) as client:
+        headers = {"Authorization": f"Bearer {make(client, 'ci', 'start')}"}
+        start, runs = "/v1/workflows/gathers/runs", list[str]()
+        for number, more in enumerate([{}, headers, headers]):
+            given = {**more, "Idempotency-Key": str(number)}
+            for _ in range(2):
+                answer = client.post(start, json={"items": [number]}, headers=given)
+                assert answer.status_code == 202, answer.text
+                runs.append(answer.json()["id"])
+        assert client.get(f"/v1/runs/{runs[0]}/result?wait=5").json()["result"] == [0, 1, 2]
+        told = [each for each in entries(client) if each["action"] == "run.start"]
+    assert set(runs) == {runs[0]}
+    assert {(each["outcome"], each["about"], each["run"]) for each in told} == {
+        ("done", "gathers", runs[0])
+    }
+    assert [each["who"] for each in told] == ["token:ci"] * 4 + ["bootstrap"] * 2
 
 
 def test_a_start_that_the_database_refuses_has_the_entry_of_a_failure(

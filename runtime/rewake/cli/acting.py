@@ -128,6 +128,9 @@ def runs_rerun(
     since: OfSince = None,
     label: OfLabel = None,
     tenant: OfTenant = None,
+    batch: Annotated[
+        str | None, typer.Option(help="Of many: names it, so that none is begun twice.")
+    ] = None,
     dry_run: DryRun = False,
     url: Url = None,
     json: Json = False,
@@ -137,7 +140,7 @@ def runs_rerun(
     from rewake.cli.remote.acting import Selection
 
     chosen = Selection(run, state, workflow, since, label, tenant, dry_run, acts_on=("failed",))
-    _act(url, json, chosen, "rerun", input=arguments_from(input, input_file))
+    _act(url, json, chosen, "rerun", batch=batch, input=arguments_from(input, input_file))
 
 
 def runs_fork(
@@ -157,11 +160,18 @@ def runs_fork(
     _act(url, json, Selection(run, dry_run=dry_run), "fork", at=at, input=given)
 
 
-def _act(url: str | None, json: bool, chosen: Selection, action: str, **given: object) -> None:
+def _act(
+    url: str | None,
+    json: bool,
+    chosen: Selection,
+    action: str,
+    batch: str | None = None,
+    **given: object,
+) -> None:
     from rewake.cli.remote.acting import act
     from rewake.cli.remote.runs import Server
 
-    raise typer.Exit(act(Server(url, json), chosen, action, **given))
+    raise typer.Exit(act(Server(url, json), chosen, action, batch, **given))
 
 
 def add_acting(runs: typer.Typer) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,8 +14,10 @@ from rewake.cli.exits import Exit, tell
 from rewake.cli.output import write_json
 from rewake.cli.remote.client import Client
 from rewake.cli.remote.runs import Server
+from rewake.client import flows
 from rewake.clock import SystemClock
 from rewake.errors import InvalidInput, RewakeError, RunError, UsageError
+from rewake.kin import AN_ID, is_id
 
 _SAID = {
     "cancel": "is asked to cancel",
@@ -41,6 +45,9 @@ _PAST = {
     "erase": "erased",
 }
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_MAKES = ("rerun", "fork")
+"""What makes another run."""
+_LONGEST_BATCH = 64
 _PAGE = 200
 _MANY = "--state, --workflow, --since, --label or --tenant"
 LIVE = ("ready", "running", "suspended", "delayed")
@@ -83,23 +90,51 @@ class Selection:
             yield run
 
 
-def act(server: Server, chosen: Selection, action: str, **given: object) -> Exit:
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Runs that are made of many others: their ids follow from its name, so that none comes twice.
+
+    Raises `UsageError` if they cannot be made of it.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if not is_id(self.name) or len(self.name) > _LONGEST_BATCH:
+            raise UsageError(f"--batch is {AN_ID}; and has at most {_LONGEST_BATCH} of them")
+
+    def id_for(self, run: str) -> str:
+        """The id of what is made of a run."""
+        return f"{self.name}-{hashlib.sha256(run.encode()).hexdigest()[:26]}"
+
+    def has(self, run: str) -> bool:
+        """Whether a run was made in it."""
+        return re.fullmatch(f"{re.escape(self.name)}-[0-9a-f]{{26}}", run) is not None
+
+
+def act(
+    server: Server, chosen: Selection, action: str, batch: str | None = None, **given: object
+) -> Exit:
     """Do `action`, with what is given for it, to the run or to each of the many.
 
-    Of many, each has a line; `FAILED`: one was refused. Raises `UsageError`.
+    Of many, each has a line; `FAILED`: one was refused. `batch`: the name of that which makes a run
+    of each of many. Raises `UsageError`.
     """
     chosen.check()
+    if chosen.run is not None and batch is not None:
+        raise UsageError("--batch is for many runs")
     body = {name: value for name, value in given.items() if value is not None}
     if chosen.run is not None:
         if chosen.dry_run:
             body["dry_run"] = True
         return _act_on_one(server, chosen.run, action, body)
-    return _act_on_many(server, chosen, action, body)
+    made = Batch(secrets.token_hex(4) if batch is None else batch) if action in _MAKES else None
+    return _act_on_many(server, chosen, action, body, made)
 
 
 def _act_on_one(server: Server, run: str, action: str, body: Mapping[str, object]) -> Exit:
     async def call(client: Client) -> Exit:
-        found = (await client.post("runs", run, action, body=body)).body
+        found = await _asked(client, run, action, body)
         if server.json:
             write_json(found)
         else:
@@ -110,11 +145,27 @@ def _act_on_one(server: Server, run: str, action: str, body: Mapping[str, object
     return server.ask(call)
 
 
+async def _asked(
+    client: Client, run: str, action: str, body: Mapping[str, object], id: str | None = None
+) -> Mapping[str, Any]:
+    """Do it to one run; what makes another one has an id, so that it may be asked for again."""
+    if action in _MAKES:
+        return await client.do(flows.begun(client.manner, run, action, id, body))
+    found: Mapping[str, Any] = (await client.post("runs", run, action, body=body)).body
+    return found
+
+
 def _act_on_many(
-    server: Server, chosen: Selection, action: str, body: Mapping[str, object]
+    server: Server,
+    chosen: Selection,
+    action: str,
+    body: Mapping[str, object],
+    batch: Batch | None,
 ) -> Exit:
     async def call(client: Client) -> Exit:
         done = _Done(server, action, chosen.dry_run)
+        if batch is not None and not chosen.dry_run:
+            tell(f"should this be interrupted, go on with the same and --batch {batch.name}")
         runs = [run async for run in chosen.runs(client)]
         try:
             for run in runs:
@@ -122,8 +173,11 @@ def _act_on_many(
                 if action == "cancel" and run["cancel"] is not None:
                     done.pass_over(run)  # asked again, it would cancel its cleanup
                     continue
+                if batch is not None and batch.has(run["id"]):
+                    continue  # it has failed since the first time
+                made = None if batch is None else batch.id_for(run["id"])
                 try:
-                    found = (await client.post("runs", run["id"], action, body=asked)).body
+                    found = await _asked(client, run["id"], action, asked, made)
                 except (RunError, InvalidInput) as refused:
                     done.refuse(run, refused)
                 else:
