@@ -119,11 +119,13 @@ def _key_of(entry: Entry) -> str:
 
 def fits(entry: Entry) -> bool:
     """Whether the entry can stay as it is: its values are small, or on the shelf."""
-    values = [value_of(entry), _told_of(entry.lap) if isinstance(entry, Started) else None]
-    return all(
-        value is None or bool(value.blob) or len(bytes(value.body)) <= BLOB_BYTES
-        for value in values
-    )
+    if isinstance(entry, Started) and not _is_small(_told_of(entry.lap)):
+        return False
+    return _is_small(value_of(entry))
+
+
+def _is_small(value: Value | None) -> bool:
+    return value is None or bool(value.blob) or len(bytes(value.body)) <= BLOB_BYTES
 
 
 def _told_of(lap: LapBegun) -> Value | None:

@@ -20,8 +20,8 @@ from rewake.stores.keys import TYPES, VIEWS, is_view, view_of
 from rewake.stores.table import Key, When, holds
 
 _encoder = msgspec.json.Encoder()
-_decoders: Mapping[type[Item], msgspec.json.Decoder[Any]] = {
-    kind: msgspec.json.Decoder(kind) for kind in TYPES.values()
+_decoders: Mapping[str, msgspec.json.Decoder[Any]] = {
+    letter: msgspec.json.Decoder(kind) for letter, kind in TYPES.items()
 }
 _raw = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _DEFAULTS: Mapping[type[Item], Mapping[str, msgspec.structs.FieldInfo]] = {
@@ -39,10 +39,9 @@ def encode(item: Item) -> bytes:
 
 def type_of(key: Key) -> type[Item]:
     """The type of the item under a key. `ReadableElsewhere`: only a newer Rewake has it."""
-    kind = TYPES.get(VIEWS if is_view(key) else key.sort[:1])
+    kind = TYPES.get(_letter(key))
     if kind is None:
-        told = f"the item {key.sort} of {key.partition} is of no type that this Rewake knows"
-        raise ReadableElsewhere(told, reason=_NEWER)
+        raise _of_no_type(key)
     return kind
 
 
@@ -52,9 +51,11 @@ def decode(key: Key, body: bytes) -> Any:
     Raises `ReadableElsewhere` if a newer Rewake has written it, and `CheckpointUnreadable` if it is
     damaged. Not for a view, which would keep all others from being listed: its key says enough.
     """
-    kind = type_of(key)
+    decoder = _decoders.get(_letter(key))
+    if decoder is None:
+        raise _of_no_type(key)
     try:
-        return _decoders[kind].decode(body)
+        return decoder.decode(body)
     except msgspec.ValidationError as error:
         if is_view(key):
             return view_of(key)
@@ -82,6 +83,16 @@ def changed(before: bytes | None, found: Item | None, item: Item) -> bytes:
     known = type(item).__struct_fields__
     unknown = {name: value for name, value in _raw.decode(before).items() if name not in known}
     return _encoder.encode(_raw.decode(body) | unknown) if unknown else body
+
+
+def _letter(key: Key) -> str:
+    """What tells the type of the item under a key."""
+    return VIEWS if is_view(key) else key.sort[:1]
+
+
+def _of_no_type(key: Key) -> ReadableElsewhere:
+    told = f"the item {key.sort} of {key.partition} is of no type that this Rewake knows"
+    return ReadableElsewhere(told, reason=_NEWER)
 
 
 def _unreadable(key: Key, body: bytes, error: Exception) -> CheckpointUnreadable:

@@ -184,9 +184,13 @@ def is_of_run(key: Key) -> bool:
     return key.partition.startswith(("R#", "O#"))
 
 
+_LISTS = frozenset(f"{letter}{end}" for letter in (VIEWS, CHILDREN) for end in ("", "#"))
+"""How partitions begin that have views of runs."""
+
+
 def is_view(key: Key) -> bool:
     """Whether the item under a key is the view of a run."""
-    return key.partition.partition("#")[0] in (VIEWS, CHILDREN)
+    return key.partition[:2] in _LISTS
 
 
 def billed_run(key: Key) -> str:

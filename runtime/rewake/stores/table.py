@@ -129,6 +129,14 @@ def indexed(item: Item | None) -> Indexed | None:
     return None if due is None else Indexed(due, getattr(item, "tag", ""))
 
 
+def is_moved(before: Item, after: Item) -> bool:
+    """Whether an item stands elsewhere in the due index than before, or no more, or now does."""
+    due: Millis | None = getattr(before, "due", None)
+    if due != getattr(after, "due", None):
+        return True
+    return due is not None and getattr(before, "tag", "") != getattr(after, "tag", "")
+
+
 class Table(Protocol):
     """The contract that every backend keeps; `rewake.conformance.TableContract` checks it.
 

@@ -16,8 +16,11 @@ from rewake.stores.keys import signal_place
 
 def answers_in(entries: Sequence[Entry]) -> Collection[Scheduled]:
     """The answers among these entries; each is named by the id of what it answers."""
-    asked = [each for each in entries if isinstance(each, Scheduled)]
-    return [each for each in asked if each.kind is Kind.ANSWER and each.args is not None]
+    return [
+        each
+        for each in entries
+        if isinstance(each, Scheduled) and each.kind is Kind.ANSWER and each.args is not None
+    ]
 
 
 async def answer(services: Services, run: str, entries: Sequence[Entry]) -> None:

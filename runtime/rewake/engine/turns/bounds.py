@@ -28,6 +28,8 @@ def check_history(header: Header, entries: Sequence[Entry], most: int) -> None:
         told = f"its history would have {after:,} entries, and may have {most:,}"
         fix = "call continue_as_new() in time; to let this run go on, raise REWAKE_MOST_ENTRIES"
         raise LimitReached(f"{told} (REWAKE_MOST_ENTRIES): {fix}, and resume it")
+    if after * 100 < MARKS[0] * most:
+        return
     for mark in MARKS:
         if _passed(before, most) < mark <= _passed(after, most):
             told = "the history of run %s has %d entries, %d %% of the most: continue_as_new()"
@@ -45,13 +47,14 @@ def check_values(run: str, entries: Sequence[Entry], largest: int) -> None:
 def check_size(run: str, key: str, value: Value, largest: int) -> None:
     """Raise `LimitReached` if a value is too large; warn of a large one."""
     size = len(bytes(value.body))
+    if size * 100 < MARKS[0] * largest:
+        return
     what = f"a value of {key}" if key else "a value"
     if size > largest:
         told = f"{what} has {size:,} bytes, and may have {largest:,} (REWAKE_LARGEST_VALUE)"
         raise LimitReached(f"{told}: keep it elsewhere, and pass its address on")
-    if passed := _passed(size, largest):
-        told = "%s of run %s has %d bytes: %d %% of the largest that there may be"
-        log.warning(told, what, run, size, passed)
+    told = "%s of run %s has %d bytes: %d %% of the largest that there may be"
+    log.warning(told, what, run, size, _passed(size, largest))
 
 
 class Usage(NamedTuple):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shlex
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Sequence, Set
 
 from rewake.authoring.events import heard_in
 from rewake.engine.limits.limits import LAST
@@ -118,10 +118,10 @@ class Commits:
 
         Raises `StuckError` if the run would wait for ever.
         """
-        open_ = execution.open.values()
-        if wake is None and not any(_comes_from_outside(op.kind) for op in open_):
+        kinds = {op.kind for op in execution.open.values()}
+        if wake is None and not any(map(_comes_from_outside, kinds)):
             raise StuckError("it waits for something that nothing can bring about (a deadlock)")
-        settings, check_at = self._services.settings, self._check_at(execution)
+        settings, check_at = self._services.settings, self._check_at(execution, kinds)
         ahead = wake is not None and self._services.goes_ahead(wake)
         entries = await self._entries(execution)
         needed, tasks = execution.arrivals_needed(), dispatched(entries)
@@ -137,8 +137,8 @@ class Commits:
                 wake=wake,
                 check_at=check_at,
                 ahead=settings.grace if ahead else 0,
-                asks=any(op.kind is Kind.APPROVAL for op in open_),
-                hears=_hears(execution),
+                asks=Kind.APPROVAL in kinds,
+                hears=_hears(execution) if any(kind.traits.heard for kind in kinds) else "",
                 take=take,
                 near=settings.sweep,
             )
@@ -310,7 +310,7 @@ class Commits:
         """Say what a run now waits for, of what others bring about, and how they do."""
         run = self.header.run
         for each in entries:
-            if not isinstance(each, Scheduled):
+            if not isinstance(each, Scheduled) or each.kind.traits.dispatched:
                 continue
             if each.kind is Kind.APPROVAL:
                 told = "run %s waits for a decision: rewake runs approve %s %s"
@@ -346,9 +346,9 @@ class Commits:
 
     # --- parking ---------------------------------------------------------------------------
 
-    def _check_at(self, execution: Execution) -> Millis | None:
+    def _check_at(self, execution: Execution, kinds: Set[Kind]) -> Millis | None:
         """The moment when a sweep must check operations that this parked run has elsewhere."""
-        under_way = any(op.kind.traits.dispatched for op in execution.open.values())
+        under_way = any(kind.traits.dispatched for kind in kinds)
         if not under_way and not _withdraws(execution.fresh):
             return self._services.hooks.late_at(self.header)
         # Carried over from park to park: a run that wakes often would otherwise push this moment

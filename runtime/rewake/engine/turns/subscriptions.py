@@ -52,8 +52,10 @@ class Subscriptions:
 
     def begin(self, execution: Execution, *, anew: bool) -> None:
         """Take up an execution. `anew`: all that is open is to be made known again."""
-        fresh = {getattr(entry, "key", "") for entry in execution.fresh}
-        committed = [op for op in _open(execution) if op.key not in fresh]
+        committed = _open(execution)
+        if committed and execution.fresh:
+            fresh = {getattr(entry, "key", "") for entry in execution.fresh}
+            committed = [op for op in committed if op.key not in fresh]
         self.owed = bool(committed) and (self.owed or anew)
         if not self.owed:
             for op in committed:
@@ -61,7 +63,9 @@ class Subscriptions:
 
     def unknown(self, execution: Execution) -> list[OpenOp]:
         """The open waits that are not known outside yet."""
-        found = [op for op in _open(execution) if op.key not in self._known]
+        found = _open(execution)
+        if found:
+            found = [op for op in found if op.key not in self._known]
         self.owed = bool(found)
         return found
 
@@ -77,7 +81,7 @@ class Subscriptions:
 
     def note_committed(self, execution: Execution) -> None:
         """Note, once that is committed, which waits are open, and which known ones no more."""
-        self.owed = any(op.key not in self._known for op in _open(execution))
+        self.owed = bool(self.unknown(execution))
         if self._known:
             keys = [key for key in self._known if key not in execution.open]
             self._ended += [self._known.pop(key) for key in keys]

@@ -9,7 +9,7 @@ from typing import Any, cast
 from rewake.errors import CheckpointUnreadable
 from rewake.records import Item, Millis
 from rewake.stores.items import changed, decode, proved
-from rewake.stores.table import Due, Key, Page, When, Written, holds, indexed
+from rewake.stores.table import Due, Key, Page, When, Written, holds, indexed, is_moved
 
 _GET = "SELECT body FROM items WHERE partition = ? AND sort = ?"
 _NEW = "INSERT INTO items (partition, sort, due, tag, body) VALUES (?, ?, ?, ?, ?)"
@@ -78,7 +78,7 @@ class Rows:
         body = changed(before, found, item)
         # Decoded before it is kept: an item that could not be read back is never written.
         stored = proved(key, body)
-        if found is None or indexed(found) != indexed(stored):
+        if found is None or is_moved(found, stored):
             return self.replace(key, stored, body)
         # Most changes leave its place in the due index as it is, and then that is not touched.
         self._execute(_CHANGE_BODY, (body, key.partition, key.sort))
