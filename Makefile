@@ -18,7 +18,7 @@ SOURCES = $(foreach dir,runtime tests examples handlers,\
 	$(if $(shell find $(dir) -name '*.py' 2>/dev/null | head -n 1),$(dir)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test long check verify format bench simulate fuzz soak pin clean
+.PHONY: help setup demo test long check verify format mirror bench simulate fuzz soak pin clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ verify: check ## The whole of what `make test` takes a sample of: some hours
 format: $(STAMP) ## Format, and repair what the linter can
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
+
+mirror: $(STAMP) ## Make the clients for threads anew, of those for event loops
+	$(BIN)/python -m tests.client.mirror
 
 bench: $(STAMP) ## Measure: STORE=sqlite, postgres or dynamodb; PEERS='...' compares with other systems
 	$(BIN)/python -m tests.bench --store $(or $(STORE),sqlite) $(PEERS)

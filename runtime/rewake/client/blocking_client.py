@@ -1,4 +1,4 @@
-"""`Client`: a client for threads; what its methods do is told at those of `AsyncClient`."""
+"""`Client`: a client for threads. It is made of `Client` by `make mirror`: change that."""
 
 from __future__ import annotations
 
@@ -41,7 +41,13 @@ T = TypeVar("T")
 class Client:
     """Asks a Rewake server; any number of threads may use one. To be closed, as by `with`.
 
-    It takes what an `AsyncClient` takes, has the same methods, and raises the same errors.
+    `url`: of the server, by default `REWAKE_SERVER`, else 127.0.0.1:8000. `token`: by default
+    `REWAKE_TOKEN`. `timeout`: seconds that an answer may take, beyond what is waited for on
+    purpose. `patience`: seconds for which what may be sent again is tried again, while the server
+    is away or has no room.
+
+    Whatever the server refuses is raised as the error that it met (`rewake.errors`), what cannot be
+    reached as `ServerUnavailable`.
     """
 
     def __init__(
@@ -53,6 +59,7 @@ class Client:
         patience: float = 30,
         transport: Transport | None = None,
     ) -> None:
+        """`transport` carries requests in another way, as in a test. Raises `ConfigError`."""
         self.url = server_url(url)
         self._token = server_token(token)
         self._transport = transport or BlockingTransport(timeout)
@@ -68,6 +75,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
+        """Close the connections; nothing can be asked any more."""
         self._transport.close()
 
     @functools.cached_property
@@ -93,6 +101,14 @@ class Client:
         **options: Unpack[StartOptions],
     ) -> Run[Any]: ...
     def start(self, workflow: Any, /, *args: Any, **kwargs: Any) -> Run[Any]:
+        """Start a run: of a workflow with its arguments, or by its name with an `input`.
+
+        Without `id=` or `key=` it is given an id here, so that it starts once, however often the
+        request must be sent. What is keyword here is an argument, if a workflow is given; its
+        options are those of `with_options`. `wait=`: the server answers when the run has ended, or
+        after so many seconds. `connection=`: one to the PostgreSQL database of the servers, in
+        whose transaction the run is started; the server is not asked.
+        """
         if isinstance(workflow, Workflow):
             return self.with_options().start(workflow, *args, **kwargs)
         return self._by_name(checked_name(workflow), *args, **kwargs)
@@ -102,16 +118,14 @@ class Client:
         return Starter(self, Options(**options))
 
     def _by_name(
-        self,
-        name: str,
-        input: Mapping[str, Any] | None = None,
-        **options: Unpack[StartOptions],
+        self, name: str, input: Mapping[str, Any] | None = None, **options: Unpack[StartOptions]
     ) -> Run[Any]:
         return self.started(name, None, dict(input or {}), Options(**options))
 
     def started(
         self, name: str, workflow: AnyWorkflow | None, arguments: dict[str, Any], options: Options
     ) -> Run[Any]:
+        """The run of a start."""
         if options.connection is not None:
             from rewake.client import joined  # noqa: PLC0415 - it takes what a server has
 
@@ -123,19 +137,29 @@ class Client:
     # --- runs ----------------------------------------------------------------------------------
 
     def run(self, workflow: Workflow[P, R], run: str) -> Run[R]:
+        """A run of this workflow that was started elsewhere. Raises `UsageError` if it is not."""
         view = self.get(run)
         checked(view, workflow)
         return Run(self, run, workflow, False, {})
 
     def get(self, run: str) -> View:
+        """Where a run stands, and what it waits for."""
         return self.do(flows.fetched(self.manner, "runs", run))
 
     def result(self, run: str, wait: float | None = None) -> Any:
-        return value_of(self.do(flows.outcome(self.manner, run, wait)).body, None)
+        """What a run returned, as JSON, once it has ended. `wait`: so many seconds at most.
+
+        Raises `TaskError` if it did not succeed, `NotYet` if it has not ended, `StuckError`.
+        """
+        return value_of((self.do(flows.outcome(self.manner, run, wait))).body, None)
 
     def watch(
         self, run: str, *, only: Sequence[str] | None = None, cursor: str | None = None
     ) -> Iterator[View]:
+        """What a run tells, as it comes, until it ends; without a gap while the server is away.
+
+        `only`: some of item, state, operation, log.
+        """
         while True:
             page = self.do(flows.told(self.manner, run, cursor, only))
             yield from page["items"]
@@ -146,6 +170,7 @@ class Client:
     def list(
         self, workflow: AnyWorkflow | str | None = None, **wanted: Unpack[RunsWanted]
     ) -> Iterator[View]:
+        """Runs, newest first, of those that `RunsWanted` tells."""
         return self.pages("runs", "runs", query=query_of_runs(workflow, wanted, PAGE))
 
     def approvals(
@@ -155,13 +180,18 @@ class Client:
         approver: str | None = None,
         group: str | None = None,
     ) -> Iterator[View]:
+        """What runs wait for, of the newest run first."""
         query = query_of(workflow=name_of(workflow), approver=approver, group=group)
         return self.pages("approvals", "approvals", query=query)
 
     def history(self, run: str) -> Iterator[View]:
+        """The entries of a run's history, in order."""
         return self.pages("entries", "runs", run, "history", cursor_name="after")
 
     def logs(self, run: str, key: str | None = None) -> Iterator[View]:
+        """The lines that a run logged, each operation's in order. `key`: of one operation, an
+        empty one of the body.
+        """
         query = query_of(key=key)
         return self.pages("lines", "runs", run, "logs", query=query, cursor_name="after")
 
@@ -172,6 +202,7 @@ class Client:
         query: Mapping[str, object] = {},
         cursor_name: str = "cursor",
     ) -> Iterator[View]:
+        """The items that the pages of a list have by this name."""
         cursor = None
         while True:
             asked = {**query, cursor_name: cursor}
@@ -184,20 +215,25 @@ class Client:
     # --- acting on them ------------------------------------------------------------------------
 
     def cancel(self, run: str, reason: str | None = None, *, even_stuck: bool = False) -> View:
+        """Let a run clean up and end."""
         return self._act(run, "cancel", reason=reason, even_stuck=even_stuck)
 
     def kill(self, run: str, reason: str | None = None) -> View:
+        """End a run here and now, without its cleanup."""
         return self._act(run, "kill", reason=reason)
 
     def pause(self, run: str) -> View:
+        """Let nothing of a run begin any more, until it is resumed."""
         return self._act(run, "pause")
 
     def resume(self, run: str) -> View:
+        """Let a stuck or paused run go on."""
         return self._act(run, "resume")
 
     def rerun(
         self, run: str, input: Mapping[str, Any] | None = None, *, id: str | None = None
     ) -> View:
+        """Start a run anew, with its input or another one. `id`: of the new run."""
         return self.do(flows.begun(self.manner, run, "rerun", id, {"input": input}))
 
     def fork(
@@ -208,9 +244,12 @@ class Client:
         *,
         id: str | None = None,
     ) -> View:
-        return self.do(flows.begun(self.manner, run, "fork", id, {"at": at, "input": input}))
+        """Begin a new run from before the operation of the key `at`, perhaps with another input."""
+        body = {"at": at, "input": input}
+        return self.do(flows.begun(self.manner, run, "fork", id, body))
 
     def retry(self, run: str, *, discard_cleanup: bool = False) -> View:
+        """Let a failed run go on from before what ended it."""
         return self._act(run, "retry", discard_cleanup=discard_cleanup)
 
     def decide(
@@ -223,6 +262,7 @@ class Client:
         approver: str | None = None,
         comment: str | None = None,
     ) -> View:
+        """Decide on an approval. `value`: the filled-in form."""
         answer = {"value": value, "approver": approver, "comment": comment}
         return self._act(run, "approvals", key, approved=approved, **answer)
 
@@ -235,24 +275,32 @@ class Client:
         approver: str | None = None,
         comment: str | None = None,
     ) -> View:
+        """Approve an approval. `value`: the filled-in form."""
         more = {"approver": approver, "comment": comment}
         return self.decide(run, key, approved=True, value=value, **more)
 
     def reject(
         self, run: str, key: str, *, approver: str | None = None, comment: str | None = None
     ) -> View:
+        """Reject an approval."""
         return self.decide(run, key, approved=False, approver=approver, comment=comment)
 
     def delegate(self, run: str, key: str, delegate: str, *, comment: str | None = None) -> View:
+        """Hand a vote on to another person; the answer has their link."""
         body = {"delegate": delegate, "comment": comment}
         return self._act(run, "approvals", key, **body)
 
     def _act(self, run: str, *path: str, **body: object) -> View:
         return self.do(flows.done(self.manner, "runs", run, *path, body=body))
 
-    # --- signals ---------------------------------------------------------------------------
+    # --- signals and events ----------------------------------------------------------------
 
     def signal(self, run: str, name: str, value: Any = None, *, id: str | None = None) -> View:
+        """Send a signal (JSON data, also of dataclasses and models), which is delivered once.
+
+        `id` tells it from others, by default it is new. Raises `RunNotFound`, `RunConflict` if the
+        run has ended, `InvalidInput`.
+        """
         return self.do(flows.signalled(self.manner, run, name, value, id))
 
     def update(
@@ -264,9 +312,15 @@ class Client:
         id: str | None = None,
         wait: float | None = None,
     ) -> Any:
+        """Send an update, and return what the workflow answers, as JSON. `wait`: so many seconds.
+
+        Raises `UpdateRejected` if it says no, `NotYet` without an answer in time (`answer` asks
+        again, by the `id`), and as `signal` does.
+        """
         return self.do(flows.updated(self.manner, run, name, value, id, wait))
 
     def answer(self, run: str, id: str, wait: float | None = None) -> Any:
+        """What the workflow answered to the update of this id. Raises as `update` does."""
         return self.do(flows.answered(self.manner, run, id, wait))
 
     @overload
@@ -287,18 +341,30 @@ class Client:
     def signal_or_start(
         self, workflow: Any, key: str, name: str, value: Any, /, *args: Any, **kwargs: Any
     ) -> Run[Any]:
+        """Send a signal to the run of a key, or start one that begins with it: just one gets it.
+
+        What follows are arguments of a new run; by a name `input=`, the signal's `id=`, `tenant=`.
+        """
         asked = flows.signalled_by_key(self.manner, workflow, key, name, value, args, kwargs)
         of = workflow if isinstance(workflow, Workflow) else None
-        return Run(self, self.do(asked)["run"], of, False, {})
-
-    # --- events ----------------------------------------------------------------------------------
+        return Run(self, (self.do(asked))["run"], of, False, {})
 
     def publish(self, name: str, data: Any = None, *, id: str | None = None) -> View:
+        """Publish an event: every run that waits for it goes on.
+
+        `data` is JSON of at most 64 KiB. For each `id` it is published once; without one it is
+        given one here, for the request may have to be sent again. Gives `name`, `id`, `published`.
+        Raises `InvalidInput`, and `EventConflict` if one of this id has other data.
+        """
         return self.do(flows.published(self.manner, name, data, id))
 
     # --- callbacks, by their addresses ---------------------------------------------------------
 
     def complete(self, address: str, result: Any = None, *, connection: object = None) -> View:
+        """End a callback with its result. The first call stands; no token goes with it.
+
+        `connection`: in whose transaction, as in `start`.
+        """
         if connection is not None:
             from rewake.client import joined  # noqa: PLC0415 - it takes what a server has
 
@@ -308,6 +374,7 @@ class Client:
     def fail(
         self, address: str, type: str, message: str = "", *, connection: object = None
     ) -> View:
+        """Let a callback raise a `TaskError` of this type. `connection`: as in `complete`."""
         if connection is not None:
             from rewake.client import joined  # noqa: PLC0415
 
@@ -316,11 +383,13 @@ class Client:
         return self.do(flows.called(self.manner, address, "fail", body=body))
 
     def heartbeat(self, address: str) -> View:
+        """Say that whoever will call a callback lives."""
         return self.do(flows.called(self.manner, address, "heartbeat", body={}))
 
     # --- doing it ------------------------------------------------------------------------------
 
     def do(self, flow: Flow[T]) -> T:
+        """Carry out a flow. Raises `RewakeError`."""
         try:
             step = next(flow)
             while True:
@@ -371,10 +440,12 @@ class Run(Generic[R_co]):
         return f"<Run {self.id}>"
 
     def result(self, wait: float | None = None) -> R_co:
-        """What it returned, of the workflow's type, once it has ended; else as `Client.result`."""
+        """What it returned, of the workflow's type, once it has ended; else as
+        `Client.result`.
+        """
         if "result" not in self._view:
             flow = flows.outcome(self._client.manner, self.id, wait)
-            self._view = self._client.do(flow).body
+            self._view = (self._client.do(flow)).body
         result: R_co = value_of(self._view, self._workflow)
         return result
 

@@ -152,7 +152,7 @@ class AsyncSchedules:
 
 
 class Schedules:
-    """The same for programs without an event loop."""
+    """The schedules of a server."""
 
     def __init__(self, client: Asking) -> None:
         self._client = client

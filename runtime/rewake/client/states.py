@@ -62,7 +62,7 @@ class AsyncStates:
 
 
 class States:
-    """The same for programs without an event loop."""
+    """The keyed states of a server."""
 
     def __init__(self, client: Asking) -> None:
         self._client = client
