@@ -1,10 +1,8 @@
-"""The ports of peers' published samples do what these do, warm and replayed from nothing."""
+"""The ports of peers' published samples do what these do, in an environment for tests of workflows."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -18,22 +16,7 @@ from examples import (
     shopping_cart,
     subscription,
 )
-from rewake import Approval, Decision
-from rewake.app import App
-from rewake.engine.outside.approvals import Approvals
-from rewake.engine.outside.signals import Signals
-from rewake.engine.runs.listing import Wanted
-from tests.support.virtual import Bench, virtually
-
-DAYS: Mapping[str, Any] = {"sweep": 6 * 3_600_000, "lease": 12 * 3_600_000}
-"""Settings (ms) of what takes days: looks and beats in between would take longer than all else."""
-cached = pytest.mark.parametrize("cached", [256, 0], ids=["warm", "cold"])
-
-
-def members(module: Any) -> Sequence[Any]:
-    """What an app has of a module."""
-    app = App(module)
-    return [*app.workflows.values(), *app.tasks.values()]
+from rewake.testing import Environment
 
 
 @pytest.fixture(autouse=True)
@@ -43,115 +26,83 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(render_polling, "_done", {})
 
 
-@cached
 @pytest.mark.parametrize("decides", range(4))
-def test_expense_approval(decides: int, cached: int) -> None:
+def test_expense_approval(decides: int) -> None:
     """Each person has two days, and then the next one is asked; in the end nobody has decided."""
-
-    async def body(bench: Bench) -> None:
-        run = (await bench.start("expense", what="a desk", amount=400)).run
-        await asyncio.sleep(decides * expense_approval.PATIENCE.total_seconds() + 5)
+    with Environment(expense_approval) as server:
+        run = server.start(expense_approval.expense, "a desk", 400)
+        server.advance(decides * expense_approval.PATIENCE)
         if decides == len(expense_approval.CHAIN):
-            assert await bench.result(run) == "nobody has decided on a desk"
+            assert run.result() == "nobody has decided on a desk"
             return
-        key = "approval" if decides == 0 else f"approval.{decides + 1}"
-        await Approvals(bench.engine).decide(run, key, Approval(Decision.APPROVED))
+        [asked] = list(server.approvals())
+        server.approve(run.id, asked["key"])
         person = expense_approval.CHAIN[decides]
-        assert await bench.result(run) == f"paid 400 for a desk, approved by {person}"
-
-    how = {"url": "https://app.example", "cached": cached, **DAYS}
-    virtually(members(expense_approval), body, **how)
+        assert run.result() == f"paid 400 for a desk, approved by {person}"
 
 
-@cached
-def test_render_polling(cached: int) -> None:
+def test_render_polling() -> None:
     """It is looked at three times, each time later."""
-
-    async def body(bench: Bench) -> None:
-        assert await bench.run("render", film="intro") == "https://films.example/intro/100"
+    with Environment(render_polling) as server:
+        run = server.start(render_polling.render, "intro")
+        assert run.result() == "https://films.example/intro/100"
         assert render_polling._done == {"intro": 120}
 
-    virtually(members(render_polling), body, cached=cached)
 
-
-@cached
-def test_subscription(cached: int) -> None:
+def test_subscription() -> None:
     """It is charged each month, and ends as it is cancelled."""
-
-    async def body(bench: Bench) -> None:
-        run = (await bench.start("subscription", customer="ann")).run
-        await asyncio.sleep(2.5 * subscription.MONTH.total_seconds())
-        await Signals(bench.engine).send(run, "cancel", None)
-        assert await bench.result(run) == "ann has left after 3 months"
-
-    virtually(members(subscription), body, cached=cached, **DAYS)
+    with Environment(subscription) as server:
+        run = server.start(subscription.subscription, "ann")
+        server.advance(2.5 * subscription.MONTH)
+        run.signal("cancel")
+        assert run.result() == "ann has left after 3 months"
 
 
-@cached
-def test_fan_out(cached: int) -> None:
+def test_fan_out() -> None:
     """Each shop is a run; one that fails takes no other with it."""
-
-    async def body(bench: Bench) -> None:
+    with Environment(fan_out) as server:
         shops = {"oslo": [3, 4], "rome": [5], "bonn": [-1]}
-        bonn, oslo, rome = await bench.run("night", shops=shops)
+        bonn, oslo, rome = server.start(fan_out.night, shops).result()
         assert (oslo, rome) == ("oslo sold 7", "rome sold 5")
         assert "a sale of -1" in bonn
 
-    virtually(members(fan_out), body, cached=cached)
 
-
-@cached
-def test_debounced_index(cached: int) -> None:
+def test_debounced_index() -> None:
     """Five saves are one run, of the last."""
-
-    async def body(bench: Bench) -> None:
+    with Environment(debounced_index) as server:
         runs = set()
         for version in range(1, 6):
-            runs.add((await bench.start("index", document="d1", version=version)).run)
-            await asyncio.sleep(10)
+            runs.add(server.start(debounced_index.index, "d1", version).id)
+            server.advance(10)
         assert debounced_index.INDEX == {}
-        await asyncio.sleep(60)
+        server.advance(60)
         assert debounced_index.INDEX == {"d1": 5}
         assert len(runs) == 1
 
-    virtually(members(debounced_index), body, cached=cached)
 
-
-@cached
-def test_rate_limited_api(cached: int) -> None:
+def test_rate_limited_api() -> None:
     """Thirty calls take three seconds, and none is refused."""
-
-    async def body(bench: Bench) -> None:
-        before = bench.seconds
-        assert await bench.run("report", customers=["ann", "bob", "cid"], each=10) == 30
-        assert 2.8 <= bench.seconds - before <= 4
-
-    virtually(members(rate_limited_api), body, cached=cached)
+    with Environment(rate_limited_api) as server:
+        before = server.now
+        assert server.start(rate_limited_api.report, ["ann", "bob", "cid"], 10).result() == 30
+        assert 2.8 <= (server.now - before).total_seconds() <= 4
 
 
-@cached
-def test_scheduled_report(cached: int) -> None:
+def test_scheduled_report() -> None:
     """Once on each workday."""
-
-    async def body(bench: Bench) -> None:
-        await asyncio.sleep(7 * 86_400)
-        found, _ = await bench.engine.listing.page(Wanted(), 50, None)
-        assert len(found) == 5
-
-    virtually(members(scheduled_report), body, cached=cached, **DAYS)
+    monday = datetime(2026, 3, 2, tzinfo=UTC)
+    with Environment(scheduled_report, start=monday, schedules=True) as server:
+        server.advance(timedelta(days=7))
+        assert len(list(server.list("report"))) == 5
 
 
-@cached
-def test_shopping_cart(cached: int) -> None:
+def test_shopping_cart() -> None:
     """What was put in is paid at the checkout; nobody pays who does not come back."""
-
-    async def body(bench: Bench) -> None:
-        run = (await bench.start("cart", customer="ann")).run
-        await Signals(bench.engine).send(run, "add", {"name": "tea", "price": 20})
-        await asyncio.sleep(100)
-        await Signals(bench.engine).send(run, "add", {"name": "cup", "price": 5})
-        await Signals(bench.engine).send(run, "checkout", None)
-        assert await bench.result(run) == "ann pays 25"
-        assert await bench.run("cart", customer="bob") == "bob did not come back"
-
-    virtually(members(shopping_cart), body, cached=cached)
+    with Environment(shopping_cart) as server:
+        run = server.start(shopping_cart.cart, "ann")
+        run.signal("add", {"name": "tea", "price": 20})
+        server.advance(100)
+        run.signal("add", {"name": "cup", "price": 5})
+        run.signal("checkout")
+        assert run.result() == "ann pays 25"
+        assert server.start(shopping_cart.cart, "bob").result() == "bob did not come back"
