@@ -1,4 +1,4 @@
-"""The ports of peers' published samples do what these do, in an environment for tests of workflows."""
+"""The ports of peers' published samples do what these do, in an environment as users have it."""
 
 from __future__ import annotations
 

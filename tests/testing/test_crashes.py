@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from rewake.errors import NonDeterminismError, UsageError
@@ -22,8 +24,10 @@ def test_a_process_dies_at_each_commit(*, before: bool, replays: bool) -> None:
     while True:
         shop.forget()
         with Environment(shop, replays=replays) as server:
+            began = server.now
             server.crash(**{"before" if before else "after": number})
             assert server.start("order", {"number": 3}, id="o").result()[0] == "order 3"
+            assert server.now - began < timedelta(minutes=1), "it was found again late"
             if len(server._world.processes) == 1:  # there were fewer commits
                 break
             done.add((len(shop.noted), len(shop.charged)))

@@ -29,14 +29,15 @@ class Watching(Protocol):
 class WatchedTable(MemoryTable):
     """A table in memory. `headers`: the newest of each run.
 
-    `writes`: how many there were, but for those by which a process says that it lives; `earlier`:
-    by how many of them something became due, or due earlier.
+    `writes`: how many there were, but for those by which a process says that it lives, of whose
+    next moment it keeps track itself; `dues`: by how many of them something became due, or due at
+    another time.
     """
 
     def __init__(self, watching: Watching) -> None:
         super().__init__()
         self._watching = watching
-        self.writes = self.earlier = 0
+        self.writes = self.dues = 0
         self.headers: dict[str, Header] = {}
 
     async def put(self, key: Key, item: Item, *, absent: bool = False) -> Written:
@@ -83,8 +84,8 @@ class WatchedTable(MemoryTable):
 
     def _store(self, key: Key, found: Item | None, item: Item, *, whole: bool = True) -> Any:
         stored = super()._store(key, found, item, whole=whole)
-        before, after = indexed(found), indexed(stored)
-        self.earlier += after is not None and (before is None or after.due < before.due)
+        is_new = found is None or not isinstance(item, Process)
+        self.dues += is_new and indexed(found) != indexed(stored)
         return stored
 
 

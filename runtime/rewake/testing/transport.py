@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ import msgspec
 
 from rewake.client.answers import Answer, Lost
 from rewake.client.asking import Ask
-from rewake.testing.process import URL
+from rewake.testing.process import FOREVER, URL
 from rewake.testing.world import World
 
 
@@ -28,7 +29,8 @@ class InWorld:
     async def send(self, ask: Ask, address: str, headers: Mapping[str, str]) -> Answer | Lost:
         """Send it, and read the answer whole."""
         del address  # it says how long to wait, which is not for the server here
-        until = asyncio.get_running_loop().time() + ask.wait
+        begun, ever = asyncio.get_running_loop().time(), ask.wait >= FOREVER / 1000
+        until = math.inf if ever else begun + ask.wait
         while True:
             await self._world.settled()
             seen = self._world.table.writes

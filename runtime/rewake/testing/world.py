@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -25,7 +26,7 @@ from rewake.states import TERMINAL
 from rewake.stores.reads import Reads
 from rewake.testing.clock import VirtualClock
 from rewake.testing.loop import VirtualLoop, for_ever, outside
-from rewake.testing.process import FOREVER, URL, Process, resolve
+from rewake.testing.process import URL, Process, resolve
 from rewake.testing.replays import Replays
 from rewake.testing.table import WatchedTable
 
@@ -137,7 +138,7 @@ class World:
         future: asyncio.Future[bool] = self.loop.create_future()
         self._watchers.append((seen, future))
         timer = None
-        if until < self.loop.seconds + FOREVER / 1000:
+        if until < math.inf:
             timer = self.loop.call_at(until, resolve, future, False)
         try:
             return await future
@@ -238,11 +239,11 @@ class World:
             return False
         if self._swept_at != self.loop.seconds:
             self._swept_at, self._sweeps = self.loop.seconds, 0
-        return self._swept != self.table.earlier and self._sweeps < _SWEEPS
+        return self._swept != self.table.dues and self._sweeps < _SWEEPS
 
     def _begin_sweep(self) -> None:
         self._sweeps += 1
-        self._swept = self.table.earlier
+        self._swept = self.table.dues
         self._sweep = self.process.spawn(self.process.engine.sweep())
 
     def _jump(self) -> None:
