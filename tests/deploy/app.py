@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from rewake import approval, parallel, sleep, task, task_context, workflow
@@ -32,7 +31,7 @@ async def order(numbers: list[int], note: str) -> dict[str, Any]:
     return {"squares": squares, "by": answer.approver, "note": note}
 
 
-@workflow(keep=timedelta(seconds=1))
+@workflow(keep="1s+archive")
 async def parcel(note: str) -> int:
     """A task whose message is lost, and some beside it."""
     await parallel(range(3), square)

@@ -132,7 +132,9 @@ def test_templates_are_clean_and_keep_what_the_runtime_keeps(file: Path) -> None
     wanted = {name: each for name, each in definition("").items() if name != "TableName"}
     assert {name: table[name] for name in wanted} == wanted
     assert "TimeToLiveSpecification" not in table
-    assert found["Values"]["Properties"] == bucket_properties()
+    buckets = [each for each in found.values() if each["Type"] == "AWS::S3::Bucket"]
+    assert all(each["Properties"] == bucket_properties() for each in buckets)
+    assert "Values" in found
 
 
 def test_servers_on_ecs_may_do_what_servers_may() -> None:
@@ -142,6 +144,13 @@ def test_servers_on_ecs_may_do_what_servers_may() -> None:
     runtime = json.loads((INFRA / "iam" / "runtime.json").read_text())["Statement"]
     stored = {action for statement in runtime for action in statement["Action"]}
     assert {each for each in actions if not each.startswith("sqs:")} == stored
+    archive = json.loads((INFRA / "iam" / "archive.json").read_text())["Statement"]
+    place = {
+        action
+        for action, place in grants({"Resources": found}, "ServerRole")
+        if place.startswith("Archive")
+    }
+    assert place == {action for statement in archive for action in statement["Action"]}
     [container] = found["Task"]["Properties"]["ContainerDefinitions"]
     given = environ(container["Environment"], "Name", "Value")
     assert container["StopTimeout"] >= float(given["REWAKE_GRACE"]) + SLACK

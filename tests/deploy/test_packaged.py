@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from rewake.stores.dynamodb.definition import bucket_properties, definition
 from tests.deploy.projects import made
+from tests.docs.markdown import ROOT
 from tests.support import osls
 from tests.support.policies import grants
 
@@ -58,13 +60,16 @@ def test_it_is_clean_and_has_what_functions_need(project: Path) -> None:
 
 
 def test_what_is_kept_is_what_the_runtime_keeps(template: Template) -> None:
-    """The table and the bucket are those of `rewake tables create`; they and the secret survive."""
+    """Table and bucket are those of `rewake tables create`, and the archive is one more; they and
+    the secret survive.
+    """
     wanted = definition("")
     del wanted["TableName"]  # so that a stack can be made anew beside what it left
     backups = {"PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True}}
     assert properties(template, "Table") == {**wanted, **backups}
     assert properties(template, "Values") == bucket_properties()
-    for name in ("Table", "Values", "Secret"):
+    assert properties(template, "Archive") == bucket_properties()
+    for name in ("Table", "Values", "Archive", "Secret"):
         assert template["Resources"][name]["DeletionPolicy"] == "Retain"
         assert template["Resources"][name]["UpdateReplacePolicy"] == "Retain"
 
@@ -90,7 +95,17 @@ def test_no_role_may_do_anything_to_everything(template: Template) -> None:
     for name in FUNCTIONS:
         for action, resource in grants(template, f"{name.title()}Role"):
             assert "*" not in action, name
-            assert "*" not in resource or resource == "Values/*", name
+            assert "*" not in resource or resource in ("Values/*", "Archive/*"), name
+
+
+def test_who_removes_runs_archives_them(template: Template) -> None:
+    """Requests and sweeps may do there what the policy says, and `worker` nothing."""
+    policy = json.loads((ROOT / "infra" / "iam" / "archive.json").read_text())["Statement"]
+    wanted = {action for statement in policy for action in statement["Action"]}
+    for name in FUNCTIONS:
+        found = grants(template, f"{name.title()}Role")
+        archive = {action for action, place in found if place.startswith("Archive")}
+        assert archive == (set() if name == "worker" else wanted), name
 
 
 def test_the_queue_fits_its_function(template: Template) -> None:

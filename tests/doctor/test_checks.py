@@ -14,7 +14,7 @@ from rewake.codecs import AesGcm
 from rewake.doctor.checks import _identity, hooks_found
 from rewake.doctor.findings import Finding, Status, carried_out, well
 from rewake.doctor.machine import room, secret_strength, token_strength, versions
-from rewake.doctor.stored import growth, keys_of_links, needed_keys, round_trip
+from rewake.doctor.stored import archive, growth, keys_of_links, needed_keys, round_trip
 from rewake.errors import StoreUnavailable
 from rewake.identity.oidc import OidcSettings, read_grants
 from rewake.identity.settings import IdentitySettings, Proof
@@ -25,6 +25,7 @@ from rewake.stores.table import Key
 from rewake.webhooks.hooks import hooks_of
 from rewake.webhooks.providers import github
 from rewake.webhooks.trigger import webhook
+from tests.support.archiving import Kept
 from tests.support.issuer import AUDIENCE, Answer, At, Issuer, listening, saying
 from tests.support.virtual import SECRET, Bench, virtually
 
@@ -147,6 +148,21 @@ def test_the_disk_of_an_encrypted_database(table: str) -> None:
         assert (folder is None) == (table == "memory")
 
     virtually([links], work, table=table, secret=SEALING)
+
+
+def test_an_archive_is_tried() -> None:
+    """One that does not take documents, or is away, is found before anything is due."""
+
+    async def work(bench: Bench) -> None:
+        assert one(await archive(bench.engine)).status is Status.OK
+        place = Kept()
+        place.fill(bench.engine, SECRET)
+        assert one(await archive(bench.engine)).told == "a document is written, found and removed"
+        assert (place.documents, place.calls > 3) == ({}, True)
+        place.away = True
+        assert one(await archive(bench.engine)).status is Status.FAIL
+
+    virtually([links], work)
 
 
 def test_a_database_that_forgets() -> None:

@@ -321,6 +321,33 @@ def test_purged_runs_are_archived_first() -> None:
     virtually(MEMBERS, body, **SLOW)
 
 
+def test_what_a_run_came_to_on_an_earlier_day_is_erased_too() -> None:
+    """It had been archived, and went on; also if the process that erases has no archive."""
+    place = Kept()
+
+    async def body(bench: Bench) -> None:
+        run = await ended(bench, -1)
+        archiving = place.archiving(bench.engine, SECRET)
+        await archiving.whole(await bench.engine.get(run))
+        await asyncio.sleep(2 * HOUR)
+        await bench.engine.retry(run)
+        with pytest.raises(Ended):
+            await bench.result(run)
+        header = await bench.engine.get(run)
+        [day] = [day for day, _, _ in place.documents]
+        assert day < day_of(header)
+        await archiving.whole(header)
+        await bench.engine.erase(run)
+        assert len(place.documents) == 2
+        other = bench.another()
+        place.fill(other, SECRET)
+        other.open()
+        await asyncio.sleep(4 * HOUR)
+        assert place.documents == {}
+
+    virtually(MEMBERS, body, **SLOW, remembered=4 * HOUR * 1000)
+
+
 def test_an_erased_run_is_not_in_the_archive() -> None:
     """Neither archived by that, nor left there, also if it had gone before, while its id is known;
     and what is archived late by who stood still since goes too.

@@ -19,7 +19,9 @@ from starlette.testclient import TestClient
 from rewake import secret, step, task, workflow
 from rewake.app import App
 from rewake.aws.wire import Answer
+from rewake.cli.exits import Exit
 from rewake.cli.local.archived import erased, listed, shown
+from rewake.cli.local.tables import check, create
 from rewake.cli.remote.client import Client
 from rewake.cli.remote.keeping import told_of
 from rewake.client.answers import Reply
@@ -31,6 +33,7 @@ from rewake.keep import keep_in
 from rewake.records import Header
 from rewake.signing.secret import Secret
 from rewake.stores.archive import Archive
+from rewake.stores.folder import FolderShelf
 from rewake.stores.s3.shelf import S3Shelf
 from tests.support.aws import bucket_name
 from tests.support.server import SECRET, bearer
@@ -107,8 +110,37 @@ def test_a_server_archives_what_an_export_tells(
     for run in ("o-1", "other"):
         with pytest.raises(RunNotFound, match="is archived"):
             shown(day, run)
-    with pytest.raises(UsageError, match="a day is written"):
-        listed("../2026")
+    for wrong in ("../2026", "20261126", "2026-W48-4"):
+        with pytest.raises(UsageError, match="a day is written"):
+            listed(wrong)
+
+
+def test_what_cannot_be_done_in_an_archive_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By `rewake tables check`, which writes a document, finds it and removes it."""
+    file, folder = tmp_path / "a.db", tmp_path / "archive"
+    folder.mkdir()
+    create(str(file))
+    monkeypatch.setenv("REWAKE_ARCHIVE", str(folder))
+    capsys.readouterr()
+    assert check(str(file)) is Exit.DONE
+    assert capsys.readouterr().out == f"{file} fits, and so does the archive\n"
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
+    (folder / "trial").rmdir()
+    (folder / "trial").write_text("no folder")
+    assert check(str(file)) is Exit.FAILED
+    assert capsys.readouterr().out.startswith("the archive: the folder ")
+
+
+def test_a_draft_that_a_death_has_left_goes_with_its_run(tmp_path: Path) -> None:
+    """It may be all of the document."""
+    shelf = FolderShelf(tmp_path)
+    asyncio.run(shelf.put_blob("r", "0.json.gz", b"whole"))
+    (tmp_path / "r" / ".0123").write_bytes(b"whole")
+    assert asyncio.run(shelf.listed(("", ""), 9)) == [("r", "0.json.gz")]
+    asyncio.run(shelf.delete_blobs("r", limit=9))
+    assert list(tmp_path.iterdir()) == []
 
 
 def config(**given: Any) -> ServerConfig:
@@ -187,11 +219,35 @@ def test_a_bucket_is_asked_for_what_the_policy_allows() -> None:
         assert place == "/bucket/shop/2023-11-14/r/0.json.gz"
         assert (document, headers["x-amz-server-side-encryption"]) == (b"whole", "AES256")
         await archive.remove("2023-11-14", "r")
+        assert await archive.tried("x") == []
         assert bucket.objects == {}
 
     asyncio.run(body())
     policy = json.loads((INFRA / "iam" / "archive.json").read_text())["Statement"]
     assert bucket.asked == {action for statement in policy for action in statement["Action"]}
+
+
+@pytest.mark.parametrize("denied", ["PutObject", "ListBucket", "DeleteObject"])
+def test_what_a_role_may_not_do_is_told(denied: str) -> None:
+    """By its own line, whatever else it may do."""
+
+    class Denying(Bucket):
+        async def send(
+            self, method: str, path: str, headers: Mapping[str, str], body: bytes
+        ) -> Answer:
+            self.asked.clear()
+            before = dict(self.objects)
+            answer = await super().send(method, path, headers, body)
+            if f"s3:{denied}" in self.asked:
+                self.objects = before
+                return Answer(403, {}, b"<Error><Code>AccessDenied</Code></Error>")
+            return answer
+
+    bucket = Denying()
+    archive = Archive(lambda day: S3Shelf(bucket, "bucket", f"shop/{day}"))
+    [told] = asyncio.run(archive.tried("x"))
+    assert told.startswith("s3://bucket does not ")
+    assert told.endswith("a value: AccessDenied")
 
 
 def test_an_archive_may_share_a_bucket() -> None:

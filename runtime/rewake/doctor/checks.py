@@ -10,7 +10,7 @@ from rewake.doctor.encryption import encryption
 from rewake.doctor.findings import Checks, Finding, failure, warning, well
 from rewake.doctor.front import Door, front_door
 from rewake.doctor.machine import room, secret_strength, token_strength, versions
-from rewake.doctor.stored import growth, keys_of_links, late, round_trip, tags
+from rewake.doctor.stored import archive, growth, keys_of_links, late, round_trip, tags
 from rewake.engine.runs.runs import Runs
 from rewake.errors import IssuerUnavailable
 from rewake.identity.jwks import Jwks
@@ -32,6 +32,7 @@ def checks_of_database(engine: Runs) -> Checks:
     """What can be checked in the database."""
     return {
         "database": lambda: round_trip(engine),
+        "archive": lambda: archive(engine),
         "encryption": lambda: encryption(engine.services.secret, engine),
         "growth": lambda: growth(engine),
         "keys of links": lambda: keys_of_links(engine),

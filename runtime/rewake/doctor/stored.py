@@ -48,6 +48,19 @@ async def round_trip(engine: Runs) -> Sequence[Finding]:
     return [well("database", told)]
 
 
+async def archive(engine: Runs) -> Sequence[Finding]:
+    """Write, find and remove a document in the archive."""
+    services = engine.services
+    archiving = services.keeping.archiving
+    if archiving is None:
+        return [well("archive", "none is set")]
+    wrong = await archiving.tried(services.unique())
+    if not wrong:
+        return [well("archive", "a document is written, found and removed")]
+    do = "let servers do that there: what is to be archived stays until it can be"
+    return [failure("archive", told, do) for told in wrong]
+
+
 async def growth(engine: Runs) -> Sequence[Finding]:
     """How large the database is, and whether ended runs are removed when their time is over."""
     services, now = engine.services, engine.services.clock.now()

@@ -6,6 +6,7 @@ s3://BUCKET[/PREFIX]     ?encryption=aws:kms, or none for a store that has none
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -62,6 +63,15 @@ def _in_bucket(address: str, blobs: str) -> Archive:
         return S3Shelf(wire, bucket, within, encryption=encryption)
 
     return Archive(shelf_of)
+
+
+async def wrong_with_archive(address: str, blobs: str = "") -> list[str]:
+    """What does not fit of the archive at an address, a line each. Raises `ConfigError`."""
+    archive = open_archive(address, blobs)
+    try:
+        return [f"the archive: {told}" for told in await archive.tried(secrets.token_hex(8))]
+    finally:
+        await archive.close()
 
 
 def _overlap(one: tuple[str, str], other: tuple[str, str]) -> bool:

@@ -2,6 +2,7 @@
 
     <day>/<run>/<round>.json.gz            a run, as `rewake runs export` tells it
     <day>/<run>/<round>.json.gz.sealed     the same, where there is a payload codec
+    trial/…                                nothing: it is tried there what can be done
 
 A place is a shelf for each day, on which the first writing of a name stands: whoever archives a run
 again after a death writes the same, and changes nothing. A run that failed, and was retried after
@@ -10,11 +11,13 @@ it had been archived, is of another round, and has another document.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Protocol
 
-from rewake.records import Header
+from rewake.errors import StoreError
+from rewake.records import Header, Millis
 from rewake.stores.ended import ended_at
 from rewake.stores.shelf import Shelf
 
@@ -22,6 +25,10 @@ FEW = 100
 """How many documents are listed, or removed, at once."""
 PLAIN = ".json.gz"
 SEALED = ".json.gz.sealed"
+_DAYS = 20
+"""How many days are cleared at a time."""
+_TRIAL = "trial"
+"""No day: where it is tried what can be done."""
 
 
 class ArchiveShelf(Shelf, Protocol):
@@ -70,6 +77,48 @@ class Archive:
         while await shelf.delete_blobs(run, limit=FEW):
             pass
 
+    async def remove_all(self, run: Header) -> None:
+        """Remove all documents of a run, or of a stone. Raises `StoreError`.
+
+        One that has begun another round may have been archived before, on an earlier day.
+        """
+        last = _date(ended_at(run))
+        first = min(_date(run.created), last) if run.round else last
+        days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+        for begin in range(0, len(days), _DAYS):
+            some = days[begin : begin + _DAYS]
+            await asyncio.gather(*(self.remove(day.isoformat(), run.run) for day in some))
+
+    async def tried(self, mark: str) -> list[str]:
+        """What cannot be done there, a line each: a document is written, found, and removed.
+
+        `mark`: a name that nobody else gives one.
+        """
+        shelf, told = self._shelf_of(_TRIAL), list[str]()
+        name = (mark, f"0{PLAIN}")
+
+        async def write() -> str:
+            await shelf.put_blob(*name, b"")
+            return ""
+
+        async def find() -> str:
+            there = await shelf.listed((mark, ""), 1)
+            return "" if there[:1] == [name] or told else "what is written is not found"
+
+        async def remove() -> str:
+            await self.remove(_TRIAL, mark)
+            there = await shelf.listed((mark, ""), 1)
+            return "what is removed is still there" if there[:1] == [name] else ""
+
+        for step in (write, find, remove):
+            try:
+                wrong = await step()
+            except StoreError as error:
+                wrong = str(error)
+            if wrong and wrong not in told:
+                told.append(wrong)
+        return told
+
     async def close(self) -> None:
         """End the connections."""
         await self._shelf_of("").close()
@@ -77,4 +126,8 @@ class Archive:
 
 def day_of(header: Header) -> str:
     """The day, in UTC, on which a run ended; also of its stone."""
-    return datetime.fromtimestamp(ended_at(header) / 1000, UTC).date().isoformat()
+    return _date(ended_at(header)).isoformat()
+
+
+def _date(moment: Millis) -> date:
+    return datetime.fromtimestamp(moment / 1000, UTC).date()

@@ -46,7 +46,7 @@ class FolderShelf:
         """Remove values of a run, at most so many. Whether there may be more."""
 
         def remove() -> bool:
-            files = _names(self._folder / run)[:limit]
+            files = _names(self._folder / run, drafts=True)[:limit]
             for name in files:
                 (self._folder / run / name).unlink(missing_ok=True)
             with suppress(OSError):  # it has more, or was never there
@@ -81,10 +81,13 @@ class FolderShelf:
             raise StoreUnavailable(told) from error
 
 
-def _names(folder: Path) -> list[str]:
-    """What is in a folder, by name, but drafts; nothing if there is none."""
+def _names(folder: Path, *, drafts: bool = False) -> list[str]:
+    """What is in a folder, by name; nothing if there is none. `drafts`: also those, of which a
+    death may have left some.
+    """
     try:
-        return sorted(each.name for each in folder.iterdir() if not each.name.startswith("."))
+        found = sorted(each.name for each in folder.iterdir())
+        return [name for name in found if drafts or not name.startswith(".")]
     except (FileNotFoundError, NotADirectoryError):
         return []
 

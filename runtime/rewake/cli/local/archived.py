@@ -67,9 +67,11 @@ def _asked(config: ServerConfig, day: str, ask: Callable[[Archive], Awaitable[T]
     if not config.archive:
         raise ConfigError("there is no archive: set REWAKE_ARCHIVE")
     try:
-        date.fromisoformat(day)
+        is_day = date.fromisoformat(day).isoformat() == day
     except ValueError:
-        raise UsageError(f"a day is written 2026-11-26, and not {day!r}") from None
+        is_day = False
+    if not is_day:
+        raise UsageError(f"a day is written 2026-11-26, and not {day!r}")
 
     async def asked() -> T:
         archive = open_archive(config.archive)

@@ -19,7 +19,7 @@ from rewake.errors import StoreUnsuitable
 from rewake.records import Header
 from rewake.signing.payloads import Context, PayloadCodec
 from rewake.signing.secret import Secret
-from rewake.stores.archive import SEALED, Archive, day_of
+from rewake.stores.archive import SEALED, Archive
 from rewake.values.sealing import opened_data, sealed_data
 
 Tell = Callable[[Header], AsyncGenerator[bytes]]
@@ -81,7 +81,11 @@ class Archiving:
     async def forget(self, run: Header) -> None:
         """Remove what is archived of a run, or of a stone. Raises `StoreError`."""
         self._drafts.pop(run.run, None)
-        await self._archive.remove(day_of(run), run.run)
+        await self._archive.remove_all(run)
+
+    async def tried(self, mark: str) -> list[str]:
+        """What cannot be done in the archive, a line each."""
+        return await self._archive.tried(mark)
 
     async def _write(self, ended: Header, document: bytes) -> None:
         codec = self._secret.codec

@@ -103,8 +103,8 @@ class Removals:
     async def _forget(self, run: Header) -> None:
         """Remove what is archived of a stone, and what late comes to it."""
         archiving = self._services.keeping.archiving
+        await self._store.erase_stone(run)  # for whoever has the archive, at the next look
         if archiving is not None:
-            await self._store.erase_stone(run)
             await archiving.forget(run)
 
     async def _tell(self, ended: Header) -> None:
