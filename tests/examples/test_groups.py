@@ -2,57 +2,46 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from examples import batch, money_transfer, order_saga
-from tests.support.virtual import Bench, virtually
+from rewake.testing import Environment
 
 
-def played(module: Any, name: str, cached: int, **arguments: Any) -> Any:
+def played(module: ModuleType, name: str, **arguments: Any) -> Any:
     """The result of a run of one workflow of a module."""
-    found: list[Any] = []
-
-    async def body(bench: Bench) -> None:
-        found.append(await bench.run(name, **arguments))
-
-    functions = [each for each in vars(module).values() if hasattr(each, "function")]
-    virtually(functions, body, cached=cached)
-    return found[0]
+    with Environment(module) as server:
+        return server.start(name, arguments).result()
 
 
-warm_and_cold = pytest.mark.parametrize("cached", [256, 0], ids=["warm", "cold"])
-
-
-@warm_and_cold
-def test_an_order_is_shipped_or_undone(cached: int) -> None:
+def test_an_order_is_shipped_or_undone() -> None:
     """What was reserved is released, in reverse, and what was charged goes back."""
-    shipped = played(order_saga, "fulfil", cached, order="o", items=["book", "lamp"])
+    shipped = played(order_saga, "fulfil", order="o", items=["book", "lamp"])
     assert shipped == {"state": "shipped", "total": 52, "label": "label for slot-o"}
-    undone = played(order_saga, "fulfil", cached, order="o", items=["book", "lamp", "moon"])
+    undone = played(order_saga, "fulfil", order="o", items=["book", "lamp", "moon"])
     assert undone["why"] == "moon is sold out, so order o is off"
     assert undone["undone"] == ["released lamp of o", "released book of o"]
 
 
-@warm_and_cold
-def test_money_is_moved_whole_or_not_at_all(cached: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_money_is_moved_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sum of all accounts stays as it was."""
     monkeypatch.setattr(money_transfer, "ACCOUNTS", {"alice": 100, "bob": 0})
     monkeypatch.setattr(money_transfer, "SEEN", {})
     for target, said in [("bob", "30 moved"), ("nobody", "the money went back"), ("bob", "30")]:
         arguments = {"source": "alice", "target": target, "amount": 30}
-        assert played(money_transfer, "transfer", cached, **arguments).startswith(said)
+        assert played(money_transfer, "transfer", **arguments).startswith(said)
         monkeypatch.setattr(money_transfer, "SEEN", {})
     assert money_transfer.ACCOUNTS == {"alice": 40, "bob": 60}
     arguments = {"source": "alice", "target": "bob", "amount": 50}
-    assert "not enough" in played(money_transfer, "transfer", cached, **arguments)
+    assert "not enough" in played(money_transfer, "transfer", **arguments)
 
 
-@warm_and_cold
-def test_a_batch_names_what_failed_or_is_given_up(cached: int) -> None:
+def test_a_batch_names_what_failed_or_is_given_up() -> None:
     """A tenth may fail, and not more."""
-    done = played(batch, "main", cached, pages=40)
+    done = played(batch, "main", pages=40)
     assert done == {"state": "done", "converted": 37, "failed": [0, 6, 23]}
-    given_up = played(batch, "main", cached, pages=40, broken=12)
+    given_up = played(batch, "main", pages=40, broken=12)
     assert given_up["state"] == "given up"

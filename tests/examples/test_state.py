@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from examples.shared_cart import add, order, reserve
-from tests.support.virtual import Bench, virtually
+from examples import shared_cart
+from rewake.testing import Environment
 
 
 def test_a_cart_is_changed_by_one_run_at_a_time() -> None:
     """What is added while it is ordered waits, and is in the cart afterwards."""
-
-    async def body(bench: Bench) -> None:
+    with Environment(shared_cart) as server:
         for item in ("tea", "unicorn"):
-            await bench.run("add", customer="ann", item=item)
-        ordering = await bench.start("order", customer="ann")
-        adding = await bench.start("add", customer="ann", item="milk")
-        assert await bench.result(ordering.run) == {
-            "reserved": ["tea, reserved"],
-            "left": ["unicorn"],
-        }
-        assert await bench.result(adding.run) == ["unicorn", "milk"]
-
-    virtually([add, order, reserve], body)
+            server.start(shared_cart.add, "ann", item).result()
+        ordering = server.start(shared_cart.order, "ann")
+        adding = server.start(shared_cart.add, "ann", "milk")
+        assert ordering.result() == {"reserved": ["tea, reserved"], "left": ["unicorn"]}
+        assert adding.result() == ["unicorn", "milk"]

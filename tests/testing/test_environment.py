@@ -8,6 +8,7 @@ import socket
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -115,6 +116,33 @@ def test_a_sync_task_may_have_a_loop_of_its_own() -> None:
     """Sync tasks run as in a thread, outside of the event loop."""
     with Environment(shop) as server:
         assert server.start(shop.order, 3).result()[1] == "receipt 3 of 5"
+
+
+def test_runs_are_operated_as_anywhere() -> None:
+    """Delayed starts, pauses, reruns, cancellations and retries do what they do."""
+    with Environment("tests.testing.shop", start=START) as server:
+        sent = server.fake(
+            shop.remind, Mock(side_effect=[OSError("down"), "sent", "again", "late"])
+        )
+        late = server.with_options(delay=timedelta(days=2)).start(shop.trial, "ada")
+        with pytest.raises(TaskError, match="down"):
+            late.result()
+        assert server.now == START + timedelta(days=15)
+        server.retry(late.id)
+        assert server.result(late.id) == "sent"
+        assert server.result(server.rerun(late.id, {"user": "bob"})["id"]) == "again"
+        assert [each["user"] for each in sent] == ["ada", "ada", "bob"]
+
+        paused = server.start(shop.trial, "cid")
+        server.pause(paused.id)
+        server.advance(timedelta(days=20))
+        assert server.get(paused.id)["state"] == "paused"
+        server.resume(paused.id)
+        assert (paused.result(), server.now) == ("late", START + timedelta(days=48))
+        cancelled = server.start(shop.trial, "dan")
+        cancelled.cancel("enough")
+        with pytest.raises(TaskError, match="enough"):
+            cancelled.result()
 
 
 def test_fakes_are_undone() -> None:
