@@ -183,6 +183,19 @@ def test_an_update_is_answered(client: TestClient) -> None:
     assert same.json() == last.json()
 
 
+def test_a_name_that_the_run_of_a_key_does_not_wait_for_is_told(client: TestClient) -> None:
+    """As of a run that is named by its id; of one that begins with it nothing is known yet."""
+    path, body = "/v1/workflows/pays/signals/payd?key=mistyped", {"value": 1}
+    first = client.post(path, json=body).json()
+    assert "waits_for" not in first
+    until = time.monotonic() + 5
+    while client.get(f"/v1/runs/{first['run']}").json()["state"] != "suspended":
+        assert time.monotonic() < until
+        time.sleep(0.002)
+    again = client.post(path, json=body).json()
+    assert (again["run"], again["waits_for"]) == (first["run"], ["paid"])
+
+
 def test_the_run_of_a_key_gets_it_or_is_started_with_it(client: TestClient) -> None:
     """One run gets all signals of a key until it ends; the next signal begins another."""
     path = "/v1/workflows/listens/signals/chat"

@@ -61,7 +61,7 @@ async def signal_or_start(request: Request) -> Response:
     given = shaped(await read_object(request, parts.limit), FirstSignal)
     door = Signals(parts.engine)
     with parts.load.starting():
-        header, signal, _ = await door.signal_or_start(
+        header, kept, _ = await door.keep_or_start(
             name,
             key,
             request.path_params["signal"],
@@ -72,7 +72,7 @@ async def signal_or_start(request: Request) -> Response:
             tenant=tenant_of(request),
         )
     await tell_done(request, header)
-    return await _answered(request, door, Kept(signal), wait)
+    return await _answered(request, door, kept, wait)
 
 
 @takes_query("cursor", "limit", "unread")

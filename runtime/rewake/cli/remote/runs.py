@@ -253,6 +253,8 @@ def logs(server: Server, run: str, key: str | None) -> Exit:
     """The lines that a run logged."""
 
     def show(found: Mapping[str, Any]) -> None:
+        if not found["lines"]:
+            tell("no lines")
         tables.log_lines(found["lines"])
 
     return _whole(server, show, lambda client: logs_of(client, run, key))

@@ -44,6 +44,7 @@ def send_or_start(
             client.manner, first.key, name, first.workflow, body, id, first.tenant
         )
         view = await client.do(asked)
+        _tell_if_unread(view)
         if wait:
             tell(f"run {view['run']}")
         return await _sent(server, client, view, "run", wait)

@@ -186,6 +186,24 @@ class Signals:
         the signal, until a newer one of the key is started; one that ended without is passed over.
         Raises as `send` and `Runs.start` do, and `RunConflict` where another run stands for it.
         """
+        header, kept, new = await self.keep_or_start(
+            workflow, key, name, value, arguments, id=id, by=by, tenant=tenant
+        )
+        return header, kept.signal, new
+
+    async def keep_or_start(
+        self,
+        workflow: str,
+        key: str,
+        name: str,
+        value: Any,
+        arguments: Mapping[str, Any],
+        *,
+        id: str | None = None,
+        by: str = "",
+        tenant: str = "",
+    ) -> tuple[Header, Kept, bool]:
+        """The same; says also what the run waits for if that is something else."""
         unnamed = self._new("", name, id, by)
         self._check_starts(workflow)
         while True:
@@ -193,19 +211,19 @@ class Signals:
             if header is not None and header.state in TERMINAL:
                 signal = await self._got_by(header, unnamed, value)
                 if signal is not None:
-                    return header, signal, False
+                    return header, Kept(signal), False
             if header is None or header.state in TERMINAL:
                 first = functools.partial(self._first, unnamed, value)
                 header, new = await self._begin(workflow, key, arguments, first, by, tenant)
                 if new and (known := await self._services.store.signal(header.run, unnamed.id)):
-                    return header, known, True
+                    return header, Kept(known), True
             try:
-                signal = await self.send(header.run, name, value, id=unnamed.id, by=by)
+                kept = await self.keep(header.run, name, value, id=unnamed.id, by=by)
             except RunConflict:
                 if (await self._engine.get(header.run)).state not in TERMINAL:
                     raise
             else:
-                return header, signal, False
+                return header, kept, False
 
     async def answer(self, run: str, id: str, wait: float = 0) -> Told:
         """A signal, with its answer if it is an update; after `wait` seconds at most.
