@@ -36,3 +36,9 @@ async def parcel(note: str) -> int:
     """A task whose message is lost, and some beside it."""
     await parallel(range(3), square)
     return await pack(note)
+
+
+@workflow(keep="30d+archive")
+async def letter() -> int:
+    """It is archived by who purges it."""
+    return 1

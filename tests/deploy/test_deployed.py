@@ -201,11 +201,11 @@ def test_what_is_deployed_is_used_and_may_do_no_more_than_that(deployed: Deploye
     result = deployed.client.get(f"/v1/runs/{run}/result", params={"wait": 20}).json()["result"]
     assert result == {"squares": [n * n for n in range(12)], "by": "ada@example.com", "note": NOTE}
     lose_a_message(deployed, deployed.sweep)
-    gone = lose_a_message(deployed, lambda: deployed.client.post("/v1/sweep").raise_for_status())
+    lose_a_message(deployed, lambda: deployed.client.post("/v1/sweep").raise_for_status())
     come_too_early(deployed, run)
     park_and_send_again(deployed)
     erase(deployed, run)
-    erase_archived(deployed, gone)
+    purge_and_erase(deployed)
     for function in FUNCTIONS:
         allowed = grants(deployed.template, f"{function.title()}Role")
         asked = deployed.asked(function)
@@ -257,12 +257,12 @@ def approve(deployed: Deployed, run: str) -> None:
     assert said.status_code < 400, said.text
 
 
-def lose_a_message(deployed: Deployed, sweep: Callable[[], Any]) -> str:
+def lose_a_message(deployed: Deployed, sweep: Callable[[], Any]) -> None:
     """A sweep finds the task whose message is lost, and later archives and removes the run, which
     has ended.
     """
     client = deployed.client
-    run: str = client.post("/v1/workflows/parcel/runs", json={"note": NOTE}).json()["id"]
+    run = client.post("/v1/workflows/parcel/runs", json={"note": NOTE}).json()["id"]
     deployed.eventually(
         lambda: "no box" in client.get(f"/v1/runs/{run}/history").text, "it fails once"
     )
@@ -276,7 +276,6 @@ def lose_a_message(deployed: Deployed, sweep: Callable[[], Any]) -> str:
 
     deployed.eventually(is_gone, "it ends all the same, and is removed")
     assert len(archived(deployed, run)) == 1
-    return run
 
 
 def come_too_early(deployed: Deployed, run: str) -> None:
@@ -311,7 +310,15 @@ def archived(deployed: Deployed, run: str) -> list[str]:
     return [each["Key"] for each in found.get("Contents", ()) if f"/{run}/" in each["Key"]]
 
 
-def erase_archived(deployed: Deployed, run: str) -> None:
-    """One that has gone is erased from the archive."""
-    assert deployed.client.post(f"/v1/runs/{run}/erase", json={}).status_code == 404
+def purge_and_erase(deployed: Deployed) -> None:
+    """A run that is purged is archived at once, and one that has gone is erased from there."""
+    client = deployed.client
+    answer = client.post("/v1/workflows/letter/runs", params={"wait": 20}, json={})
+    run = answer.json()["id"]
+    deployed.eventually(
+        lambda: client.get(f"/v1/runs/{run}").json()["state"] == "done", "it has ended"
+    )
+    client.post("/v1/purge", json={"before": "2999-01-01T00:00:00Z"}).raise_for_status()
+    assert len(archived(deployed, run)) == 1
+    assert client.post(f"/v1/runs/{run}/erase", json={}).status_code == 404
     assert archived(deployed, run) == []

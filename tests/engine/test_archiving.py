@@ -179,6 +179,38 @@ def test_what_another_process_could_read_is_not_archived_unread() -> None:
     virtually(MEMBERS, body, secret=secret, **SLOW)
 
 
+def test_many_that_cannot_be_read_are_not_all_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some stay due, and the others are due later; whoever has their key archives all."""
+    monkeypatch.setattr(engine_keeping, "PASSED", 5)
+    secret, place = SECRET.with_codec(AesGcm({"k": bytes(32)})), Kept()
+
+    async def body(bench: Bench) -> None:
+        runs = sorted([await ended(bench) for _ in range(60)])
+        place.fill(
+            bench.engine,
+            Secret("a secret of the virtual world").with_codec(AesGcm({"j": bytes(32)})),
+        )
+        store: Any = bench.engine.services.store
+        asked, to_remove = list[int](), store.to_remove
+
+        async def counted(now: int, limit: int) -> Any:
+            found = await to_remove(now, limit)
+            asked.append(len(found))
+            return found
+
+        store.to_remove = counted
+        await asyncio.sleep(1.3 * HOUR)
+        assert asked[-1] == 5
+        other = bench.another()
+        place.fill(other, secret)
+        other.open()
+        await asyncio.sleep(12 * HOUR)
+        assert place.runs == runs
+        assert asked[-1] == 0
+
+    virtually(MEMBERS, body, secret=secret, **SLOW)
+
+
 def test_a_run_of_a_workflow_that_nobody_has_is_archived() -> None:
     """Nobody can tell any more whether it was to be."""
     place = Kept()

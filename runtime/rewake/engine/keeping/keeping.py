@@ -45,6 +45,8 @@ RUNS = 40
 """The most runs that one sweep looks at."""
 AGAIN: Millis = 300_000
 """After what time it is tried again to archive a run."""
+PASSED, LATER = 1_000, 3_600_000
+"""So many are passed over while they are due, as they cannot be read; others are due later."""
 TRIES = 3
 """After so many that could not be archived, one sweep tries no other."""
 WAITED, PAUSING = 1.0, 20.0
@@ -137,6 +139,7 @@ class Keeping:
     async def _some(self, now: Millis) -> bool:
         """Remove some. Whether there is more."""
         keys = await self._store.to_remove(now, RUNS + len(self._unread))
+        self._unread &= set(keys)  # the others are gone, or come again
         left, self._failed = STEPS, 0
         self._until = asyncio.get_running_loop().time() + (PAUSING if self._pauses else WAITED)
         for key in keys:
@@ -153,11 +156,21 @@ class Keeping:
                 else:
                     left -= await self._look(run_of(key), now, left)
             except StuckError as error:  # it cannot be read, and must not keep the others
-                self._unread.add(key)
-                log.warning("%s cannot be removed here: %s", run_of(key), error)
+                left -= 1
+                await self._pass_over(key, now, error)
         if left <= 0:
             return True
         return len(keys) >= RUNS and left < STEPS and not self._failed  # else each costs a write
+
+    async def _pass_over(self, key: Key, now: Millis, error: StuckError) -> None:
+        """Leave what cannot be read to another process: it stays due, or is due again later."""
+        if len(self._unread) < PASSED:
+            self._unread.add(key)
+            log.warning("%s cannot be removed here: %s", run_of(key), error)
+            return
+        ended = await self._store.standing(run_of(key))
+        if ended is not None and ended.state in ENDED:
+            await self._store.lay_down(ended, removal_due(now + LATER))
 
     async def _look(self, run: str, now: Millis, steps: int) -> int:
         """Look at an ended run, or a stone, that may be due. Returns how many steps that took."""
