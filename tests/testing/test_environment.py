@@ -145,6 +145,24 @@ def test_runs_are_operated_as_anywhere() -> None:
             cancelled.result()
 
 
+def test_what_a_run_has_done_is_seen() -> None:
+    """Its operations are listed, all or of one kind, by both kinds of environment."""
+    with Environment(shop) as server:
+        run = server.start(shop.order, 3)
+        run.result()
+        found = [(each["key"], each["state"]) for each in server.operations(run.id)]
+        assert found == [(key, "done") for key in ("note", "charge", "sleep", "parallel[0]/render")]
+
+    async def check() -> list[str]:
+        async with AsyncEnvironment(shop) as server:
+            run = await server.start(shop.order, 3)
+            await run.result()
+            listed = server.operations(run.id, kind="task", state="done")
+            return [each["key"] async for each in listed]
+
+    assert asyncio.run(check()) == ["charge", "parallel[0]/render"]
+
+
 def test_fakes_are_undone() -> None:
     """A fake is called instead of a task or child, and gone with the environment."""
     real = shop.charge.function, shop.order.function

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rewake import Clients as Misspelt  # type: ignore[attr-defined] # noqa: F401
     from rewake.client.async_client import AsyncRun
     from rewake.client.blocking_client import Run
+    from rewake.testing import AsyncEnvironment, Environment
 
     @dataclass
     class Report:
@@ -68,3 +69,12 @@ if TYPE_CHECKING:
         client.start(deploy)  # type: ignore[call-overload]
         client.start(deploy, 5)  # type: ignore[call-overload]
         client.with_options(key="7").start(tidy, 1)  # type: ignore[call-arg]
+
+    async def _environments(server: Environment, other: AsyncEnvironment) -> None:
+        with server as entered:
+            assert_type(entered, Environment)
+            assert_type(entered.start(deploy, "x").result(), Report)
+        async with other as also:
+            assert_type(also, AsyncEnvironment)
+            assert_type(await (await also.start(deploy, "x")).result(), Report)
+        server.start(deploy, 1)  # type: ignore[call-overload]

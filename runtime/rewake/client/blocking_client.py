@@ -188,6 +188,13 @@ class Client:
         """The entries of a run's history, in order."""
         return self.pages("entries", "runs", run, "history", cursor_name="after")
 
+    def operations(
+        self, run: str, *, kind: str | None = None, state: str | None = None
+    ) -> Iterator[View]:
+        """What a run has asked for, in order, and how it stands or has ended; without values."""
+        query, path = query_of(kind=kind, state=state), ("runs", run, "operations")
+        return self.pages("operations", *path, query=query, cursor_name="after")
+
     def logs(self, run: str, key: str | None = None) -> Iterator[View]:
         """The lines that a run logged, each operation's in order. `key`: of one operation, an
         empty one of the body.
