@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rewake import sleep, step, task, wait_for_approval, workflow
+from rewake import rate, sleep, step, task, wait_for_approval, workflow
 from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
 from rewake.engine.sweeping.clock_watch import PAGES
@@ -76,7 +76,17 @@ async def waits(how: str) -> str:
     return how
 
 
-members = [flaky, long, waits]
+@task(limits=rate(1, per=60))
+async def now_and_then() -> None:
+    begun["now and then"] += 1
+
+
+@workflow
+async def rated() -> None:
+    await now_and_then()
+
+
+members = [flaky, long, waits, now_and_then, rated]
 
 
 def set_clock(engine: Engine, ahead: Millis) -> None:
@@ -118,6 +128,22 @@ def test_no_wait_takes_more_than_twice_its_length(
         assert begun == ({"flaky": 2} if how == "retry" else {})
 
     virtually(members, body, table=table)
+
+
+@ahead_by
+def test_a_rate_that_was_looked_at_lets_the_next_one_begin_in_time(ahead: Millis) -> None:
+    """That its item is of the present again does not leave its next moment in the future."""
+
+    async def body(bench: Bench) -> None:
+        set_clock(bench.engine, ahead)
+        await bench.run("rated")
+        set_clock(bench.engine, 0)
+        await asyncio.sleep(10)
+        await bench.run("rated")
+        assert begun == {"now and then": 2}
+        assert 59 <= bench.seconds < 80
+
+    virtually(members, body)
 
 
 @everywhere

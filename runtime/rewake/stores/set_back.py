@@ -51,7 +51,9 @@ def begun_again(item: Dated, now: Millis) -> Mapping[str, Any]:
     if isinstance(item, Header) and item.state is RunState.PARKED:
         return {name: now for name in ("due", "wake", "check_at") if getattr(item, name)}
     if isinstance(item, Limit):
-        return {"due": now}  # its book minds the clock itself
+        # Its book minds the clock itself, by `written`, which changes with this.
+        ahead = (item.written - now) * 1000
+        return {"due": now, **({"next": max(0, item.next - ahead)} if item.next else {})}
     names = ("due", "lease", "not_before") if isinstance(item, Operation) else ("due", "lease")
     found = {name: getattr(item, name) for name in names}
     waits = {name: now + max(0, at - item.written) for name, at in found.items() if at}
