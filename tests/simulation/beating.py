@@ -1,8 +1,8 @@
 """Programs whose tasks tell how far they are, and what must be true of that after every write.
 
 What is kept of a task was told by its newest attempt, or by one before that. An attempt that fails,
-or falls silent, in a process that lives leaves what it has told last. An attempt finds what was
-kept when it was claimed.
+or falls silent, in a process that lives leaves what it has told last. Only success takes it away.
+An attempt finds what was kept when it was claimed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rewake import task, task_context
-from rewake.kinds import Purpose
+from rewake.kinds import OutcomeKind, Purpose
 from rewake.records import Operation
 from rewake.signing.secret import Secret
 from rewake.testing.loop import OWNER
@@ -109,7 +109,8 @@ class Progress:
         self._kept[here] = (0 if new.outcome is not None else new.number, told)
         if told != before and told is not None and told[0] != new.number:
             wrong = f"attempt {told[0]} tells {told} of {here}, and {new.number} is the newest"
-        if before is not None and told is None and new.outcome is None:
+        worked = new.outcome is not None and new.outcome.kind is OutcomeKind.OK
+        if before is not None and told is None and not worked:
             wrong = f"what was told of {here} is forgotten: {before}"
         if old is None or new.owner or not old.owner or new.outcome is not None:
             return wrong

@@ -9,6 +9,8 @@ from unittest.mock import patch
 
 from rewake.authoring.heartbeat import Silence
 from rewake.engine.process.heartbeats import Heartbeats
+from rewake.records import Operation, Outcome
+from rewake.stores import operations
 from rewake.stores.attempts import Attempts
 from rewake.stores.table import Check
 from tests.simulation.mutants import Mutant
@@ -57,9 +59,21 @@ def begins_at_the_beginning() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def forgets_what_was_told_with_any_end() -> Iterator[None]:
+    """What was cancelled beside a failure begins at the beginning, if its run is retried."""
+
+    def progress(operation: Operation, _: Outcome) -> Mapping[str, Any]:
+        return {"progress": operation.progress}
+
+    with patch.object(operations, "_progress_after", progress):
+        yield
+
+
 BEATING: Sequence[Mutant] = (
     takes_what_a_stale_attempt_tells,
     forgets_what_a_failed_attempt_told,
     hears_no_silence,
     begins_at_the_beginning,
+    forgets_what_was_told_with_any_end,
 )
