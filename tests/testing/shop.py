@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from datetime import timedelta
 
 from rewake import (
@@ -101,6 +102,26 @@ async def checkout(number: int) -> str:
 async def bundle(number: int) -> list[str]:
     """Has a child."""
     return await order(number)
+
+
+@dataclass
+class Parcel:
+    """What is sent."""
+
+    weight: int
+
+
+@task
+async def pack(number: int) -> Parcel:
+    """A task with a result of a type."""
+    return Parcel(number)
+
+
+@workflow
+async def sends(number: int) -> Parcel:
+    """The same as a run."""
+    parcel = await pack(number)
+    return Parcel(parcel.weight + 1)
 
 
 @workflow

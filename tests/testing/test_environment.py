@@ -13,6 +13,7 @@ from unittest.mock import Mock
 import pytest
 
 from rewake.app import App
+from rewake.engine.sweeping.sweeper import Sweeper
 from rewake.errors import (
     AppError,
     NothingDue,
@@ -22,7 +23,8 @@ from rewake.errors import (
     UpdateRejected,
     UsageError,
 )
-from rewake.testing import AsyncEnvironment, Environment
+from rewake.stores.table import Due
+from rewake.testing import AsyncEnvironment, Environment, world
 from tests.testing import shop
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -93,6 +95,33 @@ def test_a_wait_for_ever_is_told() -> None:
             run.result()
         assert server.now == START
         assert run.update("address", "Zurich") == "noted"  # and it can go on
+
+
+def test_a_wait_has_an_end_where_something_is_always_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Schedules go on for ever; what is waited for beside them counts as vain some time."""
+    monkeypatch.setattr(world, "JUMPS", 50)
+    with Environment(shop, schedules=True) as server:
+        run = server.start(shop.checkout, 7)
+        with pytest.raises(NothingDue, match="after 50 moments"):
+            run.result()
+
+
+def test_what_could_not_be_checked_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check that fails is made again a minute later, before nothing counts as due."""
+    check, failed = Sweeper._check, list[str]()
+
+    async def failing(sweeper: Sweeper, due: Due) -> None:
+        if due.key.sort == "H" and not failed:
+            failed.append(due.key.partition)
+            raise RuntimeError("this once")
+        await check(sweeper, due)
+
+    monkeypatch.setattr(Sweeper, "_check", failing)
+    with Environment(shop, start=START) as server:
+        server.fake(shop.remind, lambda user: user)
+        assert server.start(shop.trial, "ada").result() == "ada"
+        assert server.now == START + timedelta(days=13, minutes=1)
+    assert len(failed) == 1
 
 
 def test_tasks_have_their_retries_and_tags() -> None:
@@ -187,6 +216,13 @@ def test_what_is_recorded_is_itself() -> None:
         calls = server.fake(shop.charge)
         assert server.start(shop.order, 4).result()[1] == "receipt 4 of 5"
         assert (calls, shop.charged) == ([{"order": 4}], [4])
+
+
+def test_a_fake_has_the_types_of_the_task() -> None:
+    """What a fake returns is what the task's annotations say, in the body and in the result."""
+    with Environment(shop) as server:
+        server.fake(shop.pack, lambda number: shop.Parcel(7))
+        assert server.start(shop.sends, 3).result() == shop.Parcel(8)
 
 
 def test_a_failed_run_is_an_error() -> None:
