@@ -27,6 +27,7 @@
     ├── EventConflict         there is an event of this name and id, with other data
     ├── StoreError            the database's fault
     │   ├── StoreUnavailable      try again; a write may or may not have happened
+    │   │   └── ArchiveUnavailable    the archive of ended runs is out of reach, or refuses it
     │   ├── StoreFull             no room to write; nothing was changed
     │   └── StoreUnsuitable       no database that this Rewake can use; choose another
     ├── Throttled             a start that its workflow's `throttle` refuses now: try again later
@@ -57,6 +58,7 @@ from datetime import timedelta
 
 __all__ = [
     "AppError",
+    "ArchiveUnavailable",
     "AttemptOver",
     "CheckpointForged",
     "CheckpointUnreadable",
@@ -281,6 +283,10 @@ class StoreError(RewakeError):
 
 class StoreUnavailable(StoreError):
     """The database is out of reach for now: try again. A write may or may not have happened."""
+
+
+class ArchiveUnavailable(StoreUnavailable):
+    """The archive is out of reach, or refuses what is asked. What is to be archived stays."""
 
 
 class StoreFull(StoreError):

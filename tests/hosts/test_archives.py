@@ -133,6 +133,29 @@ def test_what_cannot_be_done_in_an_archive_is_told(
     assert capsys.readouterr().out.startswith("the archive: the folder ")
 
 
+def test_a_purge_says_that_it_is_the_archive(tmp_path: Path) -> None:
+    """That does not take a document, also if its folder is gone, as one that is not mounted; it is
+    not made anew beside what it was. The run stays, and goes once it is archived.
+    """
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    given = config(db=str(tmp_path / "a.db"), archive=str(folder), keep=keep_in("30d+archive"))
+    with TestClient(build_app(APP, given), headers=bearer()) as client:
+        client.post("/v1/workflows/order/runs?id=o-1&wait=20", json={"amount": 3})
+        folder.rmdir()
+        body = {"before": "2999-01-01T00:00:00Z"}
+        answer = client.post("/v1/purge", json=body)
+        assert (answer.status_code, answer.json()["type"]) == (
+            503,
+            "urn:rewake:problem:archive-unavailable",
+        )
+        assert client.get("/v1/runs/o-1").status_code == 200
+        folder.mkdir()
+        assert client.post("/v1/purge", json=body).status_code == 200
+        assert client.get("/v1/runs/o-1").status_code == 404
+    assert len([path for path in folder.rglob("*") if path.is_file()]) == 1
+
+
 def test_a_draft_that_a_death_has_left_goes_with_its_run(tmp_path: Path) -> None:
     """It may be all of the document."""
     shelf = FolderShelf(tmp_path)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rewake.errors import (
+    ArchiveUnavailable,
     DecisionForbidden,
     EventConflict,
     InsufficientScope,
@@ -61,6 +62,7 @@ ERRORS: Mapping[str, type[RewakeError]] = {
     "schedule-conflict": ScheduleConflict,
     "token-exists": TokenExists,
     "store-unavailable": StoreUnavailable,
+    "archive-unavailable": ArchiveUnavailable,
     "throttled": Throttled,
     "overloaded": Overloaded,
     "store-full": StoreFull,

@@ -41,7 +41,7 @@ def open_archive(address: str, blobs: str = "") -> Archive:
     folder = Path(address).expanduser()
     if not folder.is_dir():
         raise ConfigError(f"there is no folder {folder} for the archive: make it")
-    return Archive(lambda day: FolderShelf(folder / day))
+    return Archive(lambda day: FolderShelf(folder / day, folder))
 
 
 def _in_bucket(address: str, blobs: str) -> Archive:

@@ -20,6 +20,7 @@ from starlette.routing import Match, Route
 from starlette.types import ExceptionHandler
 
 from rewake.errors import (
+    ArchiveUnavailable,
     CheckpointUnreadable,
     DecisionForbidden,
     EventConflict,
@@ -123,6 +124,13 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
         "The database does not answer",
         "Try again; what was asked may or may not have happened.",
         {"Retry-After": "1"},
+    ),
+    ArchiveUnavailable: ProblemType(
+        503,
+        "archive-unavailable",
+        "The archive does not answer, or refuses it",
+        "Try again: what is to be archived stays until it is. The server's log says what is wrong.",
+        {"Retry-After": "10"},
     ),
     Throttled: ProblemType(429, "throttled", "It is started too often"),
     Overloaded: ProblemType(

@@ -12,11 +12,12 @@ it had been archived, is of another round, and has another document.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Protocol
 
-from rewake.errors import StoreError
+from rewake.errors import ArchiveUnavailable, StoreError, StoreUnavailable
 from rewake.records import Header, Millis
 from rewake.stores.ended import ended_at
 from rewake.stores.shelf import Shelf
@@ -43,42 +44,59 @@ class ArchiveShelf(Shelf, Protocol):
         ...
 
 
+@contextmanager
+def _asked() -> Iterator[None]:
+    """It is the archive that is away, and not the database."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        raise ArchiveUnavailable(str(error)) from error
+
+
 class Archive:
-    """Documents of runs. `shelf_of`: the shelf of a day, `2026-11-26`."""
+    """Documents of runs. `shelf_of`: the shelf of a day, `2026-11-26`.
+
+    Each call raises `ArchiveUnavailable`.
+    """
 
     def __init__(self, shelf_of: Callable[[str], ArchiveShelf]) -> None:
         self._shelf_of = shelf_of
 
     async def put(self, header: Header, document: bytes, *, sealed: bool) -> None:
-        """Keep the document of an ended run, whole, unless it is there. Raises `StoreError`."""
+        """Keep the document of an ended run, whole, unless it is there."""
         name = f"{header.round}{SEALED if sealed else PLAIN}"
-        await self._shelf_of(day_of(header)).put_blob(header.run, name, document)
+        with _asked():
+            await self._shelf_of(day_of(header)).put_blob(header.run, name, document)
 
     async def names(self, day: str) -> list[tuple[str, str]]:
-        """The documents of a day, by run and name. Raises `StoreError`."""
+        """The documents of a day, by run and name."""
         shelf, found = self._shelf_of(day), list[tuple[str, str]]()
-        while some := await shelf.listed(found[-1] if found else ("", ""), FEW):
-            found += some
+        with _asked():
+            while some := await shelf.listed(found[-1] if found else ("", ""), FEW):
+                found += some
         return found
 
     async def names_of(self, day: str, run: str) -> list[str]:
-        """The documents of one run of a day, the newest last. Raises `StoreError`."""
-        found = await self._shelf_of(day).listed((run, ""), FEW)
+        """The documents of one run of a day, the newest last."""
+        with _asked():
+            found = await self._shelf_of(day).listed((run, ""), FEW)
         names = [name for each, name in found if each == run]
         return sorted(names, key=lambda name: int(name.partition(".")[0]))
 
     async def get(self, day: str, run: str, name: str) -> bytes:
-        """A document. Raises `CheckpointUnreadable` if it is not there, and `StoreError`."""
-        return await self._shelf_of(day).get_blob(run, name)
+        """A document. Raises `CheckpointUnreadable` if it is not there."""
+        with _asked():
+            return await self._shelf_of(day).get_blob(run, name)
 
     async def remove(self, day: str, run: str) -> None:
-        """Remove all documents of a run that ended on this day. Raises `StoreError`."""
+        """Remove all documents of a run that ended on this day."""
         shelf = self._shelf_of(day)
-        while await shelf.delete_blobs(run, limit=FEW):
-            pass
+        with _asked():
+            while await shelf.delete_blobs(run, limit=FEW):
+                pass
 
     async def remove_all(self, run: Header) -> None:
-        """Remove all documents of a run, or of a stone. Raises `StoreError`.
+        """Remove all documents of a run, or of a stone.
 
         One that has begun another round may have been archived before, on an earlier day.
         """

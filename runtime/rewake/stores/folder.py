@@ -8,6 +8,7 @@ The first writing of a name stands, and is on the disk before `put_blob` returns
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import secrets
 from collections.abc import Callable
@@ -21,10 +22,13 @@ T = TypeVar("T")
 
 
 class FolderShelf:
-    """A `Shelf` in a folder, which is made with the first value."""
+    """A `Shelf` in a folder, which is made with the first value; but `root`, in which it is, has to
+    be there: if it is not, nobody can tell what is, and nothing is written beside it.
+    """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, root: Path | None = None) -> None:
         self._folder = folder
+        self._root = root or folder.parent
 
     async def put_blob(self, run: str, name: str, data: bytes) -> None:
         """Keep a value under its run. Writing the same name again changes nothing."""
@@ -74,8 +78,14 @@ class FolderShelf:
 
     async def _done(self, work: Callable[[], T]) -> T:
         """What this comes to in a thread: a disk may be slow."""
+
+        def there() -> T:
+            if not self._root.is_dir():
+                raise OSError(errno.ENOENT, f"{self._root} is gone")
+            return work()
+
         try:
-            return await asyncio.to_thread(work)
+            return await asyncio.to_thread(there)
         except OSError as error:
             told = f"the folder {self._folder} cannot be used: {error.strerror or error}"
             raise StoreUnavailable(told) from error
