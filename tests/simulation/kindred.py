@@ -50,13 +50,13 @@ def with_children(drawn: Drawn, chance: random.Random) -> Drawn:
 def _wrapped(node: Any, chance: random.Random, *, within: bool = False) -> Any:
     """The program with endless parts in runs of their own, here and there.
 
-    `within` a `parallel` who wins a race may be given the item, which no child gets.
+    `within` a `parallel` what comes to an end may be given the item, which no child gets.
     """
     if not isinstance(node, list):
         return node
     if node[:1] and node[0] in ENDLESS and chance.random() < 0.7:
         last = node[-1]
-        ends = within and node[0] == "race" and not any(each in str(last) for each in _NEVER)
+        ends = within and not any(each in str(last) for each in _NEVER)
         return [*node[:-1], ["child", last]] if isinstance(last, list) and not ends else node
     within = within or node[:1] == ["parallel"]
     return [_wrapped(part, chance, within=within) for part in node]

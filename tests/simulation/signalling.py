@@ -106,7 +106,7 @@ class Sender:
         while len(seen) < 2:
             if self._is_over() or (not await self._insist(act) and self._is_over()):
                 return False
-        if seen != [number + 100] * 2:
+        if set(seen) != {number + 100}:
             world.watch.fail(f"run {self._run}: {signal} was answered {seen}")
         return True
 
