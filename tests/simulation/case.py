@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rewake.engine.settings import Settings
@@ -27,7 +27,7 @@ from tests.simulation.removing import KEEP
 from tests.simulation.repeating import with_copies
 from tests.simulation.showing import with_shows
 from tests.simulation.signalling import with_signals
-from tests.simulation.stating import with_states
+from tests.simulation.stating import OF_TASKS, with_holders, with_states
 from tests.simulation.tagging import ROLES, UNTAGGED, with_tags
 from tests.simulation.telling import with_notices
 from tests.simulation.voting import with_votes
@@ -49,6 +49,7 @@ class Case:
     other; `joins`: when others come, and what they serve. `replaces`: whether one that dies is
     replaced. `keep`: for how many seconds ended runs are kept; None: for ever. `keyed`: people
     start by a key instead, and there are no `programs`. `crowd`: starts of other workflows.
+    `writes`: how often people write a state.
     """
 
     seed: int
@@ -81,6 +82,7 @@ class Case:
     keep: float | None = None
     keyed: bool = False
     crowd: tuple[Start, ...] = ()
+    writes: dict[str, int] = field(default_factory=dict)
 
 
 def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
@@ -114,6 +116,7 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
     case.workflow = "bounded" if bounded else "main"
     if not bounded and case.programs["r1"][0][0] != "laps":
         _add(case, seed)
+        _let_write(case, random.Random(f"writers/{seed}"))
         _tag(case, seed)
         _let_in_turn(case, seed)
     case.twice = chance.random() < 0.2
@@ -176,6 +179,7 @@ ADDED = (
     ("groups", 0.12, with_groups),
     ("limits", 0.1, with_limits),
     ("states", 0.12, with_states),
+    ("holders", 0.1, with_holders),
     ("shows", 0.1, with_shows),
     ("cache", 0.1, with_cache),
     ("beats", 0.06, with_beats),
@@ -190,6 +194,13 @@ def _add(case: Case, seed: int) -> None:
         chance = random.Random(f"{name}/{seed}")
         if chance.random() < share:
             case.programs = {run: added(whole, chance) for run, whole in case.programs.items()}
+
+
+def _let_write(case: Case, chance: random.Random) -> None:
+    """States of tasks, which people write as well. Who waits for one has a slot meanwhile."""
+    if "'holds'" in str(case.programs):
+        case.settings = replace(case.settings, tasks=100)
+        case.writes = {key: chance.randint(0, 4) for key in OF_TASKS}
 
 
 def _tag(case: Case, seed: int) -> None:

@@ -140,7 +140,8 @@ def starts_of(workflow: str, chance: random.Random) -> Sequence[Start]:
     keys = chance.choice((KEYS[:1], KEYS))
     number = chance.randint(3, 8)
     for count in range(number):
-        after += chance.choice((0.0, 0.0, 0.02, 0.4, 0.4, 1.5, 3.0))
+        pauses = (0.0, 0.0, 0.02, 0.4, 0.4, 1.5, 3.0)
+        after += chance.choice(pauses[:4] if workflow == ration.name else pauses)
         key = chance.choice(keys)
         ms = chance.choice((1, 300, 2000))
         if workflow == newest.name:
@@ -158,8 +159,8 @@ def aimed_at_starts(chaos: Chaos, chance: random.Random, crowd: Sequence[Start])
     if chaos.until < 0 or not crowd:
         return
     gathered = any(start.workflow in (settle.name, pack.name) for start in crowd)
-    places = ("get g", "put g", "update H", "get F", "update F") if gathered else ("update F",)
-    for _ in range(chance.choice((0, 1, 2, 3))):
+    places = ("get g", "put g", "get g", "put g", "update F") if gathered else ("update F",)
+    for _ in range(chance.choice((2, 3, 4)) if gathered else chance.choice((0, 1, 2))):
         place = chance.choice(places)
         fault = chance.choice(kinds_of(place.partition(" ")[0]))
-        chaos.planned[place, chance.randint(1, 8)] = fault
+        chaos.planned[place, chance.randint(1, 6)] = fault

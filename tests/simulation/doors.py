@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from rewake.kinds import Purpose
@@ -48,6 +48,7 @@ class Doors:
         self.made: dict[str, float] = {}
         self.over: dict[str, float] = {}
         self.let_in = 0
+        self.used = Counter[str]()
         self._next: dict[str, int] = {}
 
     def wrote(self, run: Run) -> str:
@@ -97,6 +98,7 @@ class Doors:
         items, before = [item for _, item in gathered], self.begins[name][-1:]
         self.keys[name] = gathered[0][0]
         self.begins[name].append(items)
+        self.used["join"] += bool(before)
         for item in items:
             self.come[item].set()
         if before and run.header.workflow == pack.name and items[:-1] != before[0]:

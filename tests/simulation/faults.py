@@ -9,8 +9,8 @@ the same of all that the process does, its timers and its heart too; of `heart`,
 culprit or none, and ends or goes on; one that is `released`, with none. In an `outage` the store
 refuses everybody for minutes; a process that is `refused` is the only one that cannot reach it.
 Messages are `lost`, `doubled`, `late` or `early`. Time itself has `skew`, and `jump`s. People are
-no fault: they `cancel` runs, do so `again`, `kill` and `pause` them, and begin them once more by a
-`fork` or a `rerun`.
+no fault: they `cancel` runs, do so `again`, `kill` and `pause` them, begin them once more by a
+`fork` or a `rerun`, and write a `state`.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ PROCESS_FAULTS = (
     "refused",
 )  # fmt: skip
 
-PEOPLE = ("cancel", "again", "kill", "pause", "fork", "rerun")
+PEOPLE = ("cancel", "again", "kill", "pause", "fork", "rerun", "state")
 
-ITEMS = {"F": "on a limit", "s": "on a state"}
+ITEMS = {"F": "on a limit", "s": "on a state", "g": "on a gathered start"}
 """What is written beside runs, by the first letter of where it is, and whose faults are aimed."""
 
 _REACH = {

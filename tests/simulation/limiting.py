@@ -8,7 +8,7 @@ makes what is there, and who is given a result is given one that was kept.
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 from msgspec.structs import replace
@@ -88,11 +88,13 @@ class Limits:
         self._jumpy = jumpy
         self.known: dict[str, Limit] = {}
         self.kept: defaultdict[str, set[str]] = defaultdict(set)
+        self.used = Counter[str]()
 
     def wrote(self, limit: Limit) -> str:
         """What is wrong with a limit that was written; empty: nothing."""
         old = self.known.get(limit.id)
         self.known[limit.id] = limit
+        self.used[limit.kind] += 1
         if limit.kept is not None:
             self.kept[limit.id].add(limit.kept.run)
         if old is not None and old.kept is not None and len(limit.holders) > len(old.holders):

@@ -27,6 +27,7 @@ from tests.simulation.starters import Crowd
 from tests.simulation.stating import miscounted
 from tests.simulation.voting import Voters
 from tests.simulation.world import Gone, Replica, World
+from tests.simulation.writing import Writer
 
 SLACK = 120.0
 """Virtual seconds, after the last fault, within which every run must have ended."""
@@ -117,6 +118,8 @@ class Outside:
         """Let people start the runs, and harm them."""
         world = self._world
         self._copying += self._crowd.begin()
+        for key, times in self._case.writes.items():
+            self._copying.append(world.spawn(Writer(world, key).write(times)))
         for name in self._case.programs:
             if self._case.follows:
                 self._readers[name] = Readers(world, name)

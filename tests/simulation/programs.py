@@ -199,10 +199,10 @@ async def timed_gpu(name: str, plan: dict[str, Any], argument: Any) -> Any:
 
 
 TAGGED = {"work": work_gpu, "retried": retried_gpu, "timed": timed_gpu}
-LIMITED: dict[str, Any] = {}
-CACHED: dict[str, Any] = {}
-BEATING: dict[str, Any] = {}
-"""Those with limits, with a cache, and that beat: `limiting.py` and others enter them."""
+LIMITED, CACHED = dict[str, Any](), dict[str, Any]()
+BEATING, HOLDING = dict[str, Any](), dict[str, Any]()
+"""Those with limits or a cache, that beat or have a state: `limiting.py` and others enter them."""
+_SORTS = {"tag": TAGGED, "limited": LIMITED, "cached": CACHED, "beats": BEATING, "holds": HOLDING}
 TASKS = {"work": work, "retried": retried, "timed": timed, "limited": limited, "blocking": blocking}
 
 
@@ -273,8 +273,7 @@ class Interpreter:
             chosen = task(lambda: body(name, plan, argument), retries=retries, delay=0.2, **tag)
             result = await chosen
         else:
-            named = {"tag": TAGGED, "limited": LIMITED, "cached": CACHED, "beats": BEATING}
-            tasks = next((made for sort, made in named.items() if sort in plan), TASKS)
+            tasks = next((made for sort, made in _SORTS.items() if sort in plan), TASKS)
             result = await tasks[kind](name, plan, argument)
         return short(result)
 

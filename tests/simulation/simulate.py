@@ -23,6 +23,7 @@ from tests.simulation import crowding, programs
 from tests.simulation.case import Case, case_of
 from tests.simulation.costs import too_many, units_of
 from tests.simulation.faults import POSTGRES, TRANSACTIONS
+from tests.simulation.happenings import happened
 from tests.simulation.outside import Outside
 from tests.simulation.removing import archives, settings_of
 from tests.simulation.world import EPOCH, World
@@ -99,7 +100,7 @@ def simulate(case: Case) -> Verdict:
         case.seed,
         case.store,
         broken,
-        case.chaos.fired + case.chaos.on,
+        case.chaos.fired + case.chaos.on + happened(world),
         world.digest(),
         world.lines,
         loop.seconds,

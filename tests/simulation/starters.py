@@ -68,6 +68,7 @@ class Starter:
                 self.told = world.seconds
             except Throttled:
                 self.refused = True
+                world.watch.doors.used["refuse"] += 1
             except (Gone, StoreError):
                 self.sure = False
                 if not start.named:
@@ -137,6 +138,7 @@ class Crowd:
             return self._settled(starter, lists)
         if start.item in lists[-1]:
             return ""
+        doors.used["skip"] += 1
         over = doors.over.get(starter.run, float("inf"))
         stands = start.workflow == alone.name and doors.keys[starter.run] == start.key
         if stands and over >= starter.asked:

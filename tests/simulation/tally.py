@@ -19,6 +19,7 @@ from tests.simulation.faults import (
     PROCESS_FAULTS,
     kinds_of,
 )
+from tests.simulation.happenings import PRIMITIVES, UNDER_FAULTS
 from tests.simulation.simulate import run_seed
 from tests.support.postgres import binaries
 
@@ -27,6 +28,7 @@ STORES = BASIC if binaries() is None else (*BASIC, POSTGRES)
 """The tables: PostgreSQL, where a server of it is installed."""
 BESIDE_CALLS = {"message": MESSAGE_FAULTS, "process": PROCESS_FAULTS, "people": PEOPLE}
 BESIDE_CALLS |= dict.fromkeys(ITEMS.values(), CALL_FAULTS)
+BESIDE_CALLS[UNDER_FAULTS] = PRIMITIVES
 
 
 @dataclass

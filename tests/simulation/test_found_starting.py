@@ -10,7 +10,7 @@ import pytest
 from rewake.errors import Throttled
 from rewake.records import Header
 from rewake.states import RunState
-from tests.simulation.crowding import LONG, NAP, PACK, newest, pack, ration, settle
+from tests.simulation.crowding import LONG, NAP, PACK, SETTLE, newest, pack, ration, settle
 from tests.simulation.directed import GRACE, LEASE, Stage, directed
 from tests.simulation.world import Replica
 
@@ -141,3 +141,18 @@ async def test_a_start_that_named_its_own_run_is_told_where_it_is_by_now(stage: 
     await stage.within(GRACE + LEASE, lambda: is_over(stage, other), "what was gathered")
     assert set(stage.world.watch.runs) == {other}
     assert stage.world.watch.doors.begins[other] == [["other"], ["slow"]]
+
+
+@directed
+async def test_what_is_put_off_as_it_was_to_begin_begins_later(stage: Stage) -> None:
+    """Who came to carry it on had read of the moment before: it waits for what else may come."""
+    run = await start(stage, stage.p1, settle, "one")
+    gate = stage.hold(stage.p1, "claim")
+    stage.p2.offset = stage.p1.offset - 200
+    await gate.reached.wait()
+    assert await start(stage, stage.p2, settle, "two") == run
+    gate.release()
+    await asyncio.sleep(SETTLE / 2)
+    assert header(stage, run).state is RunState.DELAYED
+    await stage.within(GRACE + LEASE, lambda: is_over(stage, run), "what was gathered")
+    assert stage.world.watch.doors.begins[run] == [["one"], ["two"]]

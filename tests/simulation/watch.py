@@ -379,9 +379,8 @@ class Watch:
             self.fail(f"run {new.run}: claimed without raising its epoch")
         if old.state is RunState.RUNNING:
             self._check_taken(f"run {new.run}", old)
-        late = self._world.true_now() + self._world.settings.skew
-        early = (old.wake or 0) > late and not (old.admission and old.admission.joined)
-        if old.state is RunState.DELAYED and early and not self._world.jumpy:
+        late = self._world.true_now() + self._world.settings.skew * 3 // 2
+        if old.state is RunState.DELAYED and (old.wake or 0) > late and not self._world.jumpy:
             self.fail(f"run {new.run}: it was to begin at {old.wake}, and began before")
 
     def _check_taken(self, name: str, old: Header | Operation) -> None:

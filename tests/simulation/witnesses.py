@@ -32,6 +32,7 @@ from tests.simulation.mutants_pausing import PAUSING
 from tests.simulation.mutants_removing import REMOVING
 from tests.simulation.mutants_retrying import RETRYING
 from tests.simulation.mutants_signalling import SIGNALLING
+from tests.simulation.mutants_starting import STARTING
 from tests.simulation.mutants_tagging import TAGGING
 from tests.simulation.mutants_telling import TELLING
 from tests.simulation.mutants_voting import VOTING
@@ -60,6 +61,7 @@ ALL_MUTANTS: tuple[Mutant, ...] = (
     *REMOVING,
     *RETRYING,
     *SIGNALLING,
+    *STARTING,
     *TAGGING,
     *TELLING,
     *VOTING,

@@ -29,6 +29,8 @@ from rewake.values.text import storable, stored_size
 
 T = TypeVar("T")
 
+_UNDATED = tuple(each for each in MOVES[Move.CLAIM].sources if each is not RunState.DELAYED)
+"""States in which a run is carried on whenever somebody comes."""
 ERROR_BYTES = 400
 """The most bytes of an error in a header, as JSON writes it."""
 
@@ -120,8 +122,9 @@ class Turns(Limits):
         """
 
         async def work() -> Header | Suspect | None:
-            innocent = [[begins(Move.CLAIM), Check("deaths", "<", COMPANY)]]
-            written = await self._take(run, claim, innocent, Move.CLAIM, {"epoch": 1}, seen=seen)
+            written = await self._take(
+                run, claim, self._unblamed(claim.now), Move.CLAIM, {"epoch": 1}, seen=seen
+            )
             while not written.ok:
                 found: Header | None = written.item
                 if found is None or found.owner == claim.owner:
@@ -153,10 +156,19 @@ class Turns(Limits):
 
         return await self._together(work)
 
+    def _is_time(self, now: Millis) -> When:
+        """That a run is held by nobody, and its time has come: it may have been put off again."""
+        begins_at = Check("wake", "<=", now + self._margin)
+        return [[Check("state", "in", _UNDATED)], [begins(Move.CLAIM), begins_at]]
+
+    def _unblamed(self, now: Millis) -> When:
+        """The same of one under which few have died."""
+        return [[*checks, Check("deaths", "<", COMPANY)] for checks in self._is_time(now)]
+
     async def _ended(self, found: Header, claim: RunClaim) -> Millis | None:
         """When the lease by which the run was held ended; None if it cannot be claimed."""
         if found.state in MOVES[Move.CLAIM].sources:
-            return found.lease
+            return found.lease if holds(self._is_time(claim.now), found) else None
         if not claim.takes_over or found.state not in MOVES[Move.TAKE_OVER].sources:
             return None
         return await self.ended(found, claim.now)
