@@ -63,6 +63,10 @@ async def timed_beating(name: str, plan: dict[str, Any], argument: Any) -> Any:
 BEATING |= {"work": work_beating, "retried": retried_beating, "timed": timed_beating}
 
 
+MOST_OF_MANY = 6
+"""Beats of an attempt that fails, as all those after it will: so that they end in time."""
+
+
 def with_beats(whole: Drawn, chance: random.Random) -> Drawn:
     """A program in which tasks that end by themselves tell how far they are."""
     program, right = whole
@@ -76,6 +80,8 @@ def _beating(node: Any, chance: random.Random) -> Any:
             if other or chance.random() < 0.2:
                 return node
             told = {"beats": chance.choice((1, 2, 6, 30)), "every": chance.choice((50, 400))}
+            if plan.get("fails", 0) < 0:
+                told["beats"] = min(told["beats"], MOST_OF_MANY)
             silent = chance.choice((0, 0, 1, 2))
             return ["task", kind, name, {**plan, **told, "silent": silent}]
         case list():
