@@ -10,9 +10,11 @@ from unittest.mock import patch
 from rewake.engine.runs import beginning
 from rewake.engine.services import Services
 from rewake.records import Header, Millis
-from rewake.states import RunState
+from rewake.states import Move, RunState
 from rewake.stores.protocol import Store
-from rewake.stores.table import Key, Written
+from rewake.stores.table import Key, When, Written
+from rewake.stores.turns import Turns
+from rewake.stores.writes import begins
 from tests.simulation.mutants import Mutant
 
 
@@ -47,13 +49,16 @@ def resumes_without_a_due_time() -> Iterator[None]:
 
 @contextmanager
 def begins_delayed_runs_at_once() -> Iterator[None]:
-    """A delayed run is due now, and waits for nothing."""
+    """A delayed run is due now, and who claims it does not ask for its moment."""
 
     def hasty(services: Services, header: Header, at: Millis) -> None:
         header.state, header.gap, header.wake = RunState.DELAYED, 0, at
         header.due = services.clock.now()
 
-    with patch.object(beginning, "delay", hasty):
+    def whenever(self: Turns, now: Millis) -> When:
+        return [[begins(Move.CLAIM)]]
+
+    with patch.object(beginning, "delay", hasty), patch.object(Turns, "_is_time", whenever):
         yield
 
 
