@@ -47,6 +47,12 @@ class Parked(NamedTuple):
     waits: tuple[Wait, ...]
 
 
+def waits_for_others(history: History) -> bool:
+    """Whether all that a run waits for are the ends of others, or their places."""
+    waits = [(entry, history.item(entry)) for entry in history.awaited()]
+    return all(e.kind in _OF_RUNS or (item is not None and item.line) for e, item in waits)
+
+
 class Deadlocks:
     """Finds them, and ends them, in one process."""
 

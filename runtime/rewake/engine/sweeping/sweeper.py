@@ -19,7 +19,7 @@ from rewake.engine.schedules.schedules import Schedules
 from rewake.engine.services import Services
 from rewake.engine.sweeping.ahead import Ahead, look_at
 from rewake.engine.sweeping.clock_watch import ClockWatch
-from rewake.engine.sweeping.deadlocks import Deadlocks
+from rewake.engine.sweeping.deadlocks import Deadlocks, waits_for_others
 from rewake.engine.sweeping.deaths import Deaths
 from rewake.engine.sweeping.intake import Intake
 from rewake.engine.sweeping.parked import Parked
@@ -369,7 +369,7 @@ class Sweeper:
         return header.gap <= 0 or (wake is not None and wake <= now)
 
     async def _check_operations(self, header: Header, now: Millis) -> bool:
-        """Check the tasks that have no due time of their own; whether nothing may be lost."""
+        """Check the tasks that have no due time of their own; whether others alone can go on."""
         settings, hooks = self._services.settings, self._services.hooks
         await hooks.tell_late(header)
         history = await self._looked_at(header)
@@ -404,7 +404,7 @@ class Sweeper:
         if wake:
             await self._services.wake(header.run)
         await self._services.dispatch(unattended)
-        return rests
+        return rests and waits_for_others(history)
 
     async def _looked_at(self, header: Header) -> History:
         """What a run has asked for, with the items of what is open or was withdrawn.
