@@ -52,6 +52,7 @@ def of_type(template: Template, kind: str) -> dict[str, dict[str, Any]]:
     }
 
 
+@pytest.mark.long
 def test_it_is_clean_and_has_what_functions_need(project: Path) -> None:
     """cfn-lint finds nothing; the archive has the app, its handler and packages, and no secret."""
     assert osls.lint(osls.template_file(project)) == ""

@@ -8,10 +8,13 @@ import pytest
 from tests.docs.markdown import PAGES, ROOT, anchors_of, blocks_of, links_of, prose_of
 from tests.docs.reader import POSTGRES, Reader
 from tests.support.postgres import binaries
+from tests.support.sampling import sampled
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "page", sampled(PAGES, every=3), ids=lambda page: page.relative_to(ROOT).as_posix()
+)
 def test_every_code_block_works(page: Path, tmp_path: Path) -> None:
     """A reader who does what a page says, in its order, sees what it says."""
     blocks = blocks_of(page)

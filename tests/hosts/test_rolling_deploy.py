@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
 from tests.support.proxy import RoundRobin
 from tests.support.server import ServerProcess, client_of
@@ -110,6 +111,7 @@ def finish(client: httpx2.Client, run: str) -> Any:
     raise AssertionError(f"run {run} does not end")
 
 
+@pytest.mark.long
 def test_servers_are_replaced_one_after_the_other(tmp_path: Path) -> None:
     """Each run ends right, no task that had ended is done again, and all end with status 0."""
     app, trace, db = tmp_path / "app.py", tmp_path / "trace", tmp_path / "rewake.db"

@@ -2,6 +2,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from tests.kill.fleet import ONE, SPREAD, TWO, Fleet
 from tests.kill.points import Kill
 from tests.kill.stories import follow, start
@@ -17,6 +19,7 @@ WORK = {
 }
 
 
+@pytest.mark.long
 def test_the_other_process_takes_over(tmp_path: Path) -> None:
     """A run whose process was killed is finished by another that lives within 10 s."""
     took = take_over(tmp_path, TWO, SPREAD)
