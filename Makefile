@@ -44,7 +44,7 @@ check: $(STAMP) ## Lint, check the format, check the types
 	$(BIN)/mypy --strict $(SOURCES)
 
 long: $(STAMP) ## Run the tests that `make test` leaves out, as CI does after it: some minutes
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m long
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "long and not verify"
 
 # What takes hours: mutants looked for from nothing, other seeds, one in ten of all points to die at.
 verify: check ## The whole of what `make test` takes a sample of: some hours

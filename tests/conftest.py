@@ -1,5 +1,5 @@
-"""What is long: tests that are marked so are carried out by `-m long` (`make long`), and what takes
-hours by `--whole` (`make verify`). Without either, a suite of minutes takes a sample of both.
+"""What is long: tests that are marked so are carried out by `make long`, or, where they are marked
+`verify` too, by `make verify` alone, as what takes hours is (`--whole`).
 """
 
 from __future__ import annotations
