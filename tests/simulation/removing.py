@@ -141,8 +141,9 @@ async def left_of(world: World, run: str) -> list[str]:
     found = [place.sort for place in places]
     for place in places_of(base, run):
         if place.partition.startswith("V"):
-            view = await base.get(place)
-            found += ["its view"] * ((run, view.created) in world.watch.made)
+            view = await base.get(place)  # or None: it has just gone
+            if view is not None and (run, view.created) in world.watch.made:
+                found.append("its view")
     return found + ["a value" for _ in values_of(base, run)]
 
 
