@@ -11,7 +11,7 @@ import pytest
 from rewake import send_signal, sleep, state, task, wait_for_signal, workflow
 from rewake.engine.outside.keyed import Block, States
 from rewake.engine.outside.signals import Signals
-from rewake.errors import InvalidInput, RunConflict, TaskError
+from rewake.errors import InvalidInput, RunConflict, StoreUnavailable, TaskError
 from rewake.keyed import State
 from tests.support.virtual import TABLES, Bench, Ended, virtually
 
@@ -472,3 +472,38 @@ def test_a_tenant_has_states_of_its_own() -> None:
         assert not (await here.page("", "car", limit=10, cursor=None))[0]
 
     virtually([adds], body)
+
+
+@task
+async def adds_one() -> None:
+    async with state("cart", "ann") as cart:
+        cart.value = [*(cart.value or []), 1]
+
+
+@workflow
+async def by_a_task() -> None:
+    await adds_one()
+
+
+@everywhere
+def test_a_task_that_has_a_state_outlives_an_outage(table: str) -> None:
+    """While the store does not answer it is asked again: that is no failure of the task."""
+
+    async def body(bench: Bench) -> None:
+        keyed, asked = bench.engine.services.store.keyed, list[str]()
+        change = keyed.change
+
+        async def refused(*args: Any) -> State:
+            asked.append("refused")
+            if len(asked) % 4:
+                raise StoreUnavailable("it is away")
+            return await change(*args)
+
+        keyed.change = refused  # type: ignore[method-assign]
+        await bench.run("by_a_task")
+        assert len(asked) == 8
+        found = await states(bench).read("cart", "ann")
+        assert found is not None
+        assert found[0] == [1]
+
+    virtually([adds_one, by_a_task], body, table=table)

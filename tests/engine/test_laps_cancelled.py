@@ -1,4 +1,4 @@
-"""A cancellation at the turn of a lap: which lap observes it."""
+"""At the turn of a lap: which lap observes a cancellation, and what ends with the old one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rewake import continue_as_new, sleep, updates, workflow
+from rewake import continue_as_new, sleep, step, updates, workflow
 from rewake.engine.outside.signals import Signals
 from rewake.records import Header
 from rewake.states import RunState
@@ -107,3 +107,36 @@ def test_a_cancellation_that_is_swallowed_stays_in_its_lap() -> None:
         assert await bench.result(header.run) == 2
 
     lapping(body, stubborn, cached=0)
+
+
+RUNNING: list[int] = []
+
+
+@workflow
+async def leaves(lap: int = 1) -> int:
+    async def hang() -> None:
+        RUNNING.append(lap)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            RUNNING.remove(lap)
+
+    left = asyncio.ensure_future(step("left", hang))
+    await step("look", lambda: set(RUNNING) <= {lap} or pytest.fail(f"{RUNNING} in lap {lap}"))
+    left.cancel()
+    if lap < 5:
+        continue_as_new(lap + 1)
+    return lap
+
+
+@everywhere
+def test_a_step_that_was_never_committed_ends_with_its_lap(table: str) -> None:
+    """It was asked for and withdrawn within one commit, and was under way: it goes on in none."""
+
+    async def body(bench: Bench) -> None:
+        RUNNING.clear()
+        assert await bench.run("leaves") == 5
+        await asyncio.sleep(1)
+        assert RUNNING == []
+
+    virtually([leaves], body, table=table)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from unittest.mock import patch
 
 import pytest
 
 from rewake import sleep, wait_for_signal, workflow
 from rewake.engine.outside.signals import Signals
+from rewake.engine.turns.commits import Commits
 from rewake.records import Logged
 from rewake.states import RunState
 from tests.support.virtual import Bench, virtually
@@ -26,6 +28,32 @@ async def logged(bench: Bench, run: str) -> list[str]:
     _, history = await bench.engine.history(run)
     logs = [each for each in history.entries if isinstance(each, Logged)]
     return [line.message for each in logs for line in each.lines]
+
+
+@workflow
+async def hears_in_turn() -> list[int]:
+    return [await wait_for_signal("first", type=int), await wait_for_signal("second", type=int)]
+
+
+def test_what_came_with_another_is_found_by_the_wait_that_this_one_leads_to() -> None:
+    """Also where both came within one turn, whose header is of before: nothing else wakes it."""
+    close_joins = Commits.close_joins
+
+    async def body(bench: Bench) -> None:
+        door, sent = Signals(bench.engine), list[str]()
+
+        async def meanwhile(commits: Commits) -> bool:
+            if not sent:
+                sent.append(run := commits.header.run)
+                await door.send(run, "second", 2)
+                await door.send(run, "first", 1)
+            return await close_joins(commits)
+
+        with patch.object(Commits, "close_joins", meanwhile):
+            assert await bench.run("hears_in_turn") == [1, 2]
+        assert sent
+
+    virtually([hears_in_turn], body)
 
 
 @pytest.mark.parametrize("cached", [0, 10])

@@ -145,7 +145,7 @@ class Inbox:
 
     def _is_new(self, header: Header) -> bool:
         """Whether there may be anything here or in the store: most runs are sent nothing."""
-        return bool(header.signals or self._heard)
+        return bool(header.signals or self._heard or self._known)
 
     def _is_behind(self, header: Header) -> bool:
         """Whether the store may have what was not heard of here.

@@ -270,7 +270,7 @@ class Commits:
         self._instance.begin(History(first, {}))
         await self._services.events.watches.take_back(self.header, execution.started, end.args)
         await self._notes.committed(self.header)
-        unknown = scheduled(fresh)  # what this segment asked for, and withdrew, nobody knows of
+        self._steps.drop(unknown := scheduled(fresh))  # asked for, withdrawn: nobody knows of it
         await self._cancel_withdrawn([each for each in fresh if key_of(each) not in unknown])
         await self.look_after_laps(cancel=False)
         raise NextLap

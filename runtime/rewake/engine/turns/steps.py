@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -118,12 +118,16 @@ class Steps:
 
     async def cancel(self, keys: Sequence[str]) -> None:
         """Cancel the attempts at steps that the workflow withdrew, and keep a record of them."""
-        begun = {key: self.begun.pop(key) for key in keys if key in self.begun}
-        for key in keys:
-            task = self.running.pop(key, None)
-            if task is not None:
-                task.cancel()
+        begun = {key: self.begun[key] for key in keys if key in self.begun}
+        self.drop(keys)
         await keep_interrupted(self._services, self._run, begun, withdrawn=True)
+
+    def drop(self, keys: Iterable[str]) -> None:
+        """Cancel the attempts at steps, without a record."""
+        for key in keys:
+            self.begun.pop(key, None)
+            if (task := self.running.pop(key, None)) is not None:
+                task.cancel()
 
     async def interrupt(self) -> None:
         """Cancel all attempts, let them end with their logs, and keep a record of them."""
