@@ -499,7 +499,7 @@ def test_a_task_that_has_a_state_outlives_an_outage(table: str) -> None:
                 raise StoreUnavailable("it is away")
             return await change(*args)
 
-        keyed.change = refused  # type: ignore[method-assign]
+        keyed.change = refused  # type: ignore[assignment]
         await bench.run("by_a_task")
         assert len(asked) == 8
         found = await states(bench).read("cart", "ann")
