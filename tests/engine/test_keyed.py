@@ -507,3 +507,33 @@ def test_a_task_that_has_a_state_outlives_an_outage(table: str) -> None:
         assert found[0] == [1]
 
     virtually([adds_one, by_a_task], body, table=table)
+
+
+@workflow
+async def gives_up_twice() -> None:
+    async def enter() -> None:
+        async with state("cart", "ann"):
+            pass
+
+    waiting = asyncio.ensure_future(enter())
+    await sleep(1)
+    waiting.cancel()
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+
+
+@everywhere
+def test_who_is_cancelled_twice_in_line_leaves_it(table: str) -> None:
+    """As a group does whose parent is cancelled: else it is handed the state, and keeps it."""
+
+    async def body(bench: Bench) -> None:
+        first = (await bench.start("adds", item="a", wait=60)).run
+        await asyncio.sleep(1)
+        await bench.run("gives_up_twice")
+        found = await states(bench).read("cart", "ann")
+        assert found is not None
+        assert found[1].holder is not None
+        assert (found[1].holder.run, found[1].line) == (first, [])
+
+    virtually([adds, gives_up_twice], body, table=table)

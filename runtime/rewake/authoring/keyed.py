@@ -58,7 +58,7 @@ class Held:
         try:
             await self._stand_in_line()
         except BaseException:
-            await self._leave(writes=False)
+            await self._let_go()
             raise
         return self
 
@@ -87,11 +87,23 @@ class Held:
             try:
                 await self._leave(writes=kind is None)
             except asyncio.CancelledError:
-                await self._leave(writes=False)  # else this run would have it to its end
+                await self._let_go()
                 raise
         elif kind is None:
             json_of(self.value, "the value of a state", LARGEST)
             _plain[self._name, self._key] = copy.deepcopy(self.value)
+
+    async def _let_go(self) -> None:
+        """Leave, however often that is cancelled: else this run would have it to its end."""
+        cancelled: asyncio.CancelledError | None = None
+        while True:
+            try:
+                await self._leave(writes=False)
+                break
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
 
     async def _leave(self, *, writes: bool) -> None:
         try:
