@@ -137,7 +137,7 @@ CALLS = [(story, call) for story in STORIES for call in PLANS[story.workflow].ca
 INSIDE = [(story, kill) for story in STORIES for kill in PLANS[story.workflow].inside]
 
 
-@pytest.mark.parametrize("case", sampled(CALLS, every=16, long=2), ids=named)
+@pytest.mark.parametrize("case", sampled(CALLS, every=16, long=4), ids=named)
 def test_calls(
     tmp_path: Path, unkilled: Unkilled, whole: bool, case: tuple[type[Story], str]
 ) -> None:
@@ -149,7 +149,7 @@ def test_calls(
     check(tmp_path, unkilled, story, points)
 
 
-@pytest.mark.parametrize("case", sampled(INSIDE, every=16, long=2), ids=named)
+@pytest.mark.parametrize("case", sampled(INSIDE, every=16, long=4), ids=named)
 def test_bodies(
     tmp_path: Path, unkilled: Unkilled, whole: bool, case: tuple[type[Story], Kill]
 ) -> None:

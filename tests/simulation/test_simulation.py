@@ -97,7 +97,7 @@ ON_MEMORY = [(scenario, STORES[0]) for scenario in SCENARIOS]
 ELSEWHERE = [(scenario, store) for scenario in SCENARIOS for store in STORES[1:]]
 
 
-@pytest.mark.parametrize("case", [*ON_MEMORY, *sampled(ELSEWHERE, every=5, long=2)], ids=named)
+@pytest.mark.parametrize("case", [*ON_MEMORY, *sampled(ELSEWHERE, every=5, long=4)], ids=named)
 def test_scenarios(case: tuple[str, str], whole: bool) -> None:
     """What random faults would seldom bring about ends as it should, too."""
     scenario, store = case
@@ -121,7 +121,7 @@ def test_on_dynamodb_it_is_the_same(shard: int) -> None:
     assert Tally().run(seeds, [DYNAMODB]).broken == []
 
 
-@pytest.mark.parametrize("scenario", sampled(SCENARIOS, every=5, long=2))
+@pytest.mark.parametrize("scenario", sampled(SCENARIOS, every=5, long=4))
 def test_scenarios_on_dynamodb(scenario: str, whole: bool) -> None:
     """What random faults would seldom bring about ends as it should, there too."""
     for seed in range(20 if whole else 2):
