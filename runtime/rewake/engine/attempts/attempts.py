@@ -30,7 +30,7 @@ from rewake.engine.logs.carrying import About, carrying_out, warn_of_failure
 from rewake.engine.logs.logs import AttemptLog
 from rewake.engine.process.apart import Stay
 from rewake.engine.process.heart import Hold
-from rewake.engine.process.leases import PASSING
+from rewake.engine.process.leases import PASSING, insist
 from rewake.engine.process.shortages import shortage
 from rewake.engine.services import Services
 from rewake.engine.turns.bounds import check_size
@@ -434,14 +434,8 @@ class Attempts:
 
         The attempt keeps its lease, and its slot: no more is begun than can be written down.
         """
-        level = logging.WARNING
-        while True:
-            try:
-                return await write()
-            except PASSING:
-                log.log(level, "what a task came to cannot be kept yet", exc_info=True)
-            level = logging.DEBUG  # the warning comes once
-            await self._services.clock.sleep(self._services.settings.sweep)
+        clock, wait = self._services.clock, self._services.settings.sweep
+        return await insist(write, "what a task came to cannot be kept yet", clock, wait)
 
     async def _put_back(
         self, operation: Operation, owner: str, invocation: Invocation, reason: str

@@ -7,18 +7,16 @@ that is no failure of an attempt, as it is none of what the attempt comes to.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from rewake.authoring.context import task_context
 from rewake.engine.outside.keyed import KEEP, Block, States
 from rewake.engine.outside.signals import Signals
-from rewake.engine.process.leases import PASSING
+from rewake.engine.process.leases import insist
 from rewake.engine.runs.runs import Runs
 from rewake.keyed import State
 
-log = logging.getLogger("rewake.engine")
 T = TypeVar("T")
 _RUN = "run"
 
@@ -79,11 +77,5 @@ class Reaching:
         await self._insist(ask)
 
     async def _insist(self, ask: Callable[[], Awaitable[T]]) -> T:
-        level = logging.WARNING
-        while True:
-            try:
-                return await ask()
-            except PASSING:
-                log.log(level, "what a task asks for cannot be done yet", exc_info=True)
-            level = logging.DEBUG  # the warning comes once
-            await self._services.clock.sleep(self._services.settings.sweep)
+        clock, wait = self._services.clock, self._services.settings.sweep
+        return await insist(ask, "what a task asks for cannot be done yet", clock, wait)

@@ -21,7 +21,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from types import TracebackType
+from typing import TypeVar
 
 from rewake.clock import Clock
 from rewake.engine.settings import Settings
@@ -31,6 +33,7 @@ from rewake.stores.answers import Refused, RunClaim, Suspect, Taken, TaskClaim
 from rewake.stores.protocol import Store
 
 log = logging.getLogger("rewake.engine")
+T = TypeVar("T")
 
 PASSING = (StoreUnavailable, StoreFull)
 """Errors of a store that may take the write later. After any other error, the lease runs out."""
@@ -150,3 +153,15 @@ class Making:
             run, key, owner = self._claim
             if owner:
                 self._claims.remember(run, key, owner)
+
+
+async def insist(ask: Callable[[], Awaitable[T]], told: str, clock: Clock, wait: Millis) -> T:
+    """Ask a store again, `wait` milliseconds apart, until it answers. `told` is logged once."""
+    level = logging.WARNING
+    while True:
+        try:
+            return await ask()
+        except PASSING:
+            log.log(level, told, exc_info=True)
+        level = logging.DEBUG
+        await clock.sleep(wait)
