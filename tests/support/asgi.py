@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import msgspec
 from starlette.applications import Starlette
@@ -13,6 +12,7 @@ from starlette.applications import Starlette
 from rewake.http.app import create_app
 from rewake.http.parts import Parts
 from rewake.testing.clock import VirtualClock
+from rewake.testing.transport import scope_of
 from tests.support.virtual import SECRET, Bench
 
 TOKEN = "a-token-of-the-virtual-world"
@@ -84,24 +84,8 @@ class Exchange:
 def _scope(
     method: str, url: str, *, token: str | None = TOKEN, headers: Mapping[str, str] = {}
 ) -> dict[str, Any]:
-    told = urlsplit(url)
-    given = dict(headers)
-    if token is not None:
-        given["authorization"] = f"Bearer {token}"
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": method,
-        "scheme": "http",
-        "path": unquote(told.path),
-        "raw_path": told.path.encode(),
-        "root_path": "",
-        "query_string": told.query.encode(),
-        "headers": [(k.lower().encode(), v.encode()) for k, v in given.items()],
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 80),
-    }
+    given = {} if token is None else {"authorization": f"Bearer {token}"}
+    return scope_of(method, url, {**headers, **given})
 
 
 async def ask(app: Starlette, method: str, url: str, **how: Any) -> Exchange:

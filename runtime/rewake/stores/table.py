@@ -129,7 +129,7 @@ def indexed(item: Item | None) -> Indexed | None:
     return None if due is None else Indexed(due, getattr(item, "tag", ""))
 
 
-def is_moved(before: Item, after: Item) -> bool:
+def is_moved(before: Item | None, after: Item | None) -> bool:
     """Whether an item stands elsewhere in the due index than before, or no more, or now does."""
     due: Millis | None = getattr(before, "due", None)
     if due != getattr(after, "due", None):

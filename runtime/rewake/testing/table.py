@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from rewake.ledger import Process
 from rewake.records import Header, Item, Millis
 from rewake.stores.memory import MemoryTable
-from rewake.stores.table import Key, When, Written, holds, indexed
+from rewake.stores.table import Key, When, Written, holds, is_moved
 
 
 class Watching(Protocol):
@@ -85,7 +85,7 @@ class WatchedTable(MemoryTable):
     def _store(self, key: Key, found: Item | None, item: Item, *, whole: bool = True) -> Any:
         stored = super()._store(key, found, item, whole=whole)
         is_new = found is None or not isinstance(item, Process)
-        self.dues += is_new and indexed(found) != indexed(stored)
+        self.dues += is_new and is_moved(found, stored)
         return stored
 
 

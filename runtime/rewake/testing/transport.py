@@ -60,7 +60,8 @@ class InWorld:
             else:
                 body += message.get("body", b"")
 
-        scope = _scope(ask.method, replace(ask, wait=0).address(URL), headers)
+        url = replace(ask, wait=0).address(URL)
+        scope = scope_of(ask.method, url, {"host": urlsplit(url).netloc, **headers})
         await self._world.process.http(scope, receive, send)
         return Answer(status, told, body)
 
@@ -78,9 +79,9 @@ def _is_pending(ask: Ask, got: Answer | Lost) -> bool:
     return is_signal and msgspec.json.decode(got.body)["state"] == "sent"
 
 
-def _scope(method: str, url: str, headers: Mapping[str, str]) -> dict[str, Any]:
+def scope_of(method: str, url: str, headers: Mapping[str, str]) -> dict[str, Any]:
+    """A request from this machine as ASGI tells an app of it."""
     told = urlsplit(url)
-    given = {"host": told.netloc, **{name.lower(): text for name, text in headers.items()}}
     return {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -91,7 +92,7 @@ def _scope(method: str, url: str, headers: Mapping[str, str]) -> dict[str, Any]:
         "raw_path": told.path.encode(),
         "root_path": "",
         "query_string": told.query.encode(),
-        "headers": [(name.encode(), text.encode()) for name, text in given.items()],
+        "headers": [(name.lower().encode(), text.encode()) for name, text in headers.items()],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 80),
     }
