@@ -153,10 +153,25 @@ class World:
 
     def is_calm(self) -> bool:
         """Whether the clocks of all processes agree, and the last mishap is over for everybody."""
-        offsets = [replica.offset for replica in self.alive()] or [0]
-        agree = max(offsets) - min(offsets) <= self.settings.skew
         over = self.seconds > self.chaos.last + 2 * self.chaos.stalls
-        return agree and (over or self.has_only_jumped())
+        return self.clocks_agree() and (over or self.has_only_jumped())
+
+    def clocks_agree(self) -> bool:
+        """Whether the clocks of all processes differ by no more than they may."""
+        offsets = [replica.offset for replica in self.alive()] or [0]
+        return max(offsets) - min(offsets) <= self.settings.skew
+
+    def set_clocks_right(self) -> bool:
+        """Set the clocks right that are wrong, and return whether there were any.
+
+        Who is an hour ahead offers work to others by its own clock: they begin it in an hour.
+        """
+        if self.clocks_agree():
+            return False
+        for replica in self.alive():
+            replica.offset = 0
+        self.chaos.count("process", "right", self.seconds)
+        return True
 
     def has_only_jumped(self) -> bool:
         """Whether nothing went wrong but clocks that jumped: no process has to recover."""

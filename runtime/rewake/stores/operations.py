@@ -48,8 +48,8 @@ DISCARDED = Failure("discarded", "it worked, and its run was retried from before
 """What is kept of an attempt that worked, once its run goes on as if it had not been made."""
 _GONE = Outcome(OutcomeKind.CANCELLED)
 """What came of an operation that was withdrawn, or whose run is there no more."""
-_HELD = ("owner", "lease", "process")
-"""What a claim, or a renewal, of a task changes."""
+_HELD = ("owner", "lease", "process", "number", "round")
+"""What a claim, or a renewal, of a task changes, and stays changed when it is let go."""
 
 
 class Operations(Families):
@@ -114,6 +114,9 @@ class Operations(Families):
             return Refused(found, suspect=deaths)
         guarded |= {"apart": is_suspect(deaths), "taken": found.owner or found.taken}
         same = [Check(name, "=", getattr(found, name)) for name in _HELD]
+        # Who let go of it before it began gave the number back, and may have put it off.
+        at = found.not_before
+        same.append(Check("not_before", "absent" if at is None else "=", at))
         return await self._update(
             self.layout.operation(claim.run, claim.key),
             when=[[Check("outcome", "absent"), *same]],
@@ -132,7 +135,7 @@ class Operations(Families):
         changes |= {"progress": found.progress, **more}
         if more.get("owner"):  # it is claimed with that
             changes |= {"attempts": 1, "number": found.number + 1}
-        names = ("round", "number", "mark")
+        names = ("round", "number", "mark", "owner", "lease")
         same = [Check(name, "=", getattr(found, name)) for name in names]
         return await self._update(self.layout.item(blank), when=[same], set=changes)
 

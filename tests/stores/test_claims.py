@@ -1,0 +1,88 @@
+"""Claims of tasks, while others do as much between what a claim reads and what it writes."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from rewake.clock import SystemClock
+from rewake.encoded import Failure
+from rewake.noted import Try
+from rewake.stores.answers import Refused, Taken, TaskClaim
+from rewake.stores.memory import MemoryTable
+from rewake.stores.protocol import Store
+from rewake.stores.shelf import shelf_of
+from rewake.stores.table import Check, Key, Written
+
+NOW, LEASE = 1_000_000, 5_000
+FAILED = Failure("ValueError", "it failed")
+AGAIN: Any = {"failure": FAILED, "tries": [Try(1, NOW, NOW)]}
+
+
+class Nobody:
+    """A process that has no instance."""
+
+    def has(self, run: str) -> bool:
+        return False
+
+    def hear(self, run: str, number: int, key: str) -> None:
+        raise AssertionError("nothing arrives")
+
+    def called_off(self, run: str) -> None:
+        pass
+
+
+class Slow(MemoryTable):
+    """A table on which `meanwhile` happens before the next write to an item that is there."""
+
+    meanwhile: Callable[[], Awaitable[None]] | None = None
+
+    async def update(self, key: Key, **how: Any) -> Written:
+        happens = self.meanwhile
+        if happens is not None and how["when"] != [[Check("run", "absent")]]:
+            self.meanwhile = None
+            await happens()
+        return await super().update(key, **how)
+
+
+def claim(owner: str, now: int = NOW, round: int = 0) -> TaskClaim:
+    return TaskClaim("r", "a", "task", owner, now, LEASE, round=round)
+
+
+async def retried(store: Store) -> None:
+    await store.retry_task("r", "a", "other", at=NOW + 60_000, **AGAIN)
+
+
+async def never_began(store: Store) -> None:
+    await store.release_task("r", "a", "other", NOW + 60_000)
+
+
+@pytest.mark.parametrize("lets_go", [retried, never_began])
+def test_a_task_that_was_tried_meanwhile_waits_as_long_as_that_said(
+    lets_go: Callable[[Store], Awaitable[None]],
+) -> None:
+    """Who read that it was free, and writes after another attempt was put off, begins none early."""
+    table, marks = Slow(), itertools.count()
+    store = Store(
+        table, shelf_of(table), mark=lambda: f"m{next(marks)}", clock=SystemClock(), here=Nobody()
+    )
+
+    async def main() -> None:
+        assert isinstance(await store.claim_task(claim("first")), Taken)
+        await store.retry_task("r", "a", "first", at=NOW, **AGAIN)
+
+        async def meanwhile() -> None:
+            assert isinstance(await store.claim_task(claim("other")), Taken)
+            await lets_go(store)
+
+        table.meanwhile = meanwhile
+        refused = await store.claim_task(claim("late"))
+        assert isinstance(refused, Refused)
+        assert refused.operation.not_before == NOW + 60_000
+        assert isinstance(await store.claim_task(claim("late", NOW + 60_000)), Taken)
+
+    asyncio.run(main())
