@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from rewake import sleep, task, workflow
-from rewake.engine.turns.commits import Commits, Overtaken, dispatched, must_commit
+from rewake.engine.turns.commits import Commits, Overtaken
+from rewake.engine.turns.fresh import dispatched, must_commit
 from rewake.engine.turns.instance import Instance
 from rewake.engine.turns.steps import Steps
 from rewake.kinds import Kind, OutcomeKind

@@ -59,6 +59,7 @@ OTHERS = frozenset(
         "look_at",
         "give_up_fork",
         "name_gatherer",
+        "note_admission",
         "places",
         "put_off",
         "reserve",

@@ -11,7 +11,7 @@ from rewake.errors import Throttled
 from rewake.records import Header
 from rewake.states import RunState
 from tests.simulation.crowding import LONG, NAP, PACK, SETTLE, newest, pack, ration, settle
-from tests.simulation.directed import GRACE, LEASE, Stage, directed
+from tests.simulation.directed import GRACE, LEASE, Gate, Stage, directed
 from tests.simulation.world import Replica
 
 
@@ -108,6 +108,67 @@ async def test_a_run_that_is_made_behind_a_newer_one_gives_way(stage: Stage) -> 
     await stage.within(GRACE + LEASE, lambda: is_over(stage, quick), "the newer one")
     assert header(stage, quick).state is RunState.DONE
     assert header(stage, old).state is RunState.CANCELLED
+
+
+@directed
+async def test_of_two_that_look_at_each_other_one_gives_way_the_one_behind_first(
+    stage: Stage,
+) -> None:
+    """One was made after its place was given away, and queues up behind a newer one, which took it
+    for older when it looked. Cancelled before it has said where it stands, it cancels nobody.
+    """
+    slow, (quick, looks, stands) = "run-slow", await _made_too_late(stage)
+    looks.release()
+    asked = lambda: bool(header(stage, slow).cancels)  # noqa: E731
+    await stage.within(1, asked, "that the one behind is asked to cancel")
+    stands.release()
+    await stage.within(60, lambda: is_over(stage, quick), "the other one")
+    assert header(stage, slow).state is RunState.CANCELLED
+    assert header(stage, quick).state is RunState.DONE
+
+
+@directed
+async def test_of_two_that_look_at_each_other_one_gives_way_the_one_before_first(
+    stage: Stage,
+) -> None:
+    """The one behind has said where it stands: who has not seen that does not cancel it."""
+    slow, (quick, looks, stands) = "run-slow", await _made_too_late(stage)
+    cancels = stage.hold(stage.p2, "cancel")
+    looks.release()
+    await cancels.reached.wait()
+    stands.release()
+    asked = lambda: bool(header(stage, quick).cancels)  # noqa: E731
+    await stage.within(1, asked, "that the one before is asked to cancel")
+    cancels.release()
+    await stage.within(60, lambda: is_over(stage, slow), "the other one")
+    assert header(stage, slow).state is RunState.DONE
+    assert header(stage, quick).state is RunState.CANCELLED
+
+
+def _holds(stage: Stage, run: str) -> bool:
+    """Whether a run has a place of some limit."""
+    books = stage.world.watch.limits.known.values()
+    return any(holder.run == run for book in books for holder in book.holders)
+
+
+async def _made_too_late(stage: Stage) -> tuple[str, Gate, Gate]:
+    """A newer run that is held, after it has read who has the place, before it looks at that; and
+    the older one, which was made too late for its place, before it says where it stands now.
+    """
+    gate = stage.hold(stage.p1, "start")
+    stage.p1.spawn(start(stage, stage.p1, newest, "slow", LONG))
+    await gate.reached.wait()
+    stage.world.favourite = stage.p2
+    quick = await start(stage, stage.p2, newest, "quick", LONG)
+    looks = stage.hold(stage.p2, "find")
+    await looks.reached.wait()
+    stage.add()  # it sweeps
+    await stage.within(2 * GRACE + LEASE, lambda: not _holds(stage, "run-slow"), "its place to go")
+    stage.world.favourite = stage.p1
+    stands = stage.hold(stage.p1, "note_admission")
+    gate.release()
+    await stands.reached.wait()
+    return quick, looks, stands
 
 
 @directed

@@ -65,7 +65,7 @@ async def never_began(store: Store) -> None:
 def test_a_task_that_was_tried_meanwhile_waits_as_long_as_that_said(
     lets_go: Callable[[Store], Awaitable[None]],
 ) -> None:
-    """Who read that it was free, and writes after another attempt was put off, begins none early."""
+    """Who read it, and writes after another attempt was put off, begins none early."""
     table, marks = Slow(), itertools.count()
     store = Store(
         table, shelf_of(table), mark=lambda: f"m{next(marks)}", clock=SystemClock(), here=Nobody()

@@ -364,6 +364,14 @@ class Limits(Laps):
         }
         return await self._append(held, [], changes, arrivals=held.arrivals)
 
+    async def note_admission(self, held: Header, admission: Admission) -> Header | None:
+        """Write into the header of a held run what it waits for. None: it was fenced."""
+        mark = self._mark()
+        changes = {"mark": mark, "admission": admission}
+        written = await self._update(header_key(held.run), when=self._fence(held), set=changes)
+        after: Header | None = written.item
+        return after if written.ok or (after is not None and after.mark == mark) else None
+
     async def let_begin(self, held: Header, admission: Admission, now: Millis) -> Header | None:
         """Let a run begin, or go on after a retry, that has waited: its time begins now.
 

@@ -24,11 +24,18 @@ class Requests(Votes):
     """What people ask of a run."""
 
     async def cancel(
-        self, run: str, reason: str, *, even_stuck: bool = False, once: bool = False
+        self,
+        run: str,
+        reason: str,
+        *,
+        even_stuck: bool = False,
+        once: bool = False,
+        mark: str | None = None,
     ) -> Header:
         """Ask a live run to cancel, once more if it was asked before. Returns its header.
 
-        `once`: one that was asked before is left as it is.
+        `once`: one that was asked before is left as it is. `mark`: so is one whose header has
+        another mark.
 
         The request is recognised by its number: of several at the same time, one is made, and
         stands for all. One that is not live is left as it is, but with `even_stuck` one that is
@@ -36,7 +43,8 @@ class Requests(Votes):
         """
         # A new due time says that the item was written now: then its lease has to be of now too.
         asked = (await self.set_right(await self.header(run))).cancels
-        asking = self._ask_to_cancel(run, reason, 0 if once else asked, even_stuck=even_stuck)
+        asked = 0 if once else asked
+        asking = self._ask_to_cancel(run, reason, asked, even_stuck=even_stuck, mark=mark)
         return _there(run, await asking)
 
     async def pause(self, run: str) -> Header:

@@ -21,6 +21,7 @@ from rewake.engine.services import Services
 from rewake.engine.starts.singletons import take_over
 from rewake.engine.turns.answering import answer, answer_late, answers_in
 from rewake.engine.turns.bounds import check_history, check_values
+from rewake.engine.turns.fresh import dispatched, is_progress, withdraws
 from rewake.engine.turns.instance import Instance
 from rewake.engine.turns.laps import first_entries
 from rewake.engine.turns.noting import Noting
@@ -30,24 +31,18 @@ from rewake.engine.turns.subscriptions import Subscriptions
 from rewake.errors import StoreError, StuckError
 from rewake.kinds import Kind, OutcomeKind
 from rewake.records import (
-    Completed,
     Entry,
-    Fired,
     Header,
     Invocation,
-    Logged,
     Millis,
     Outcome,
     Scheduled,
-    Signalled,
-    Stepped,
     Withdrawn,
 )
 from rewake.replay.again import Continued
 from rewake.replay.asyncio_order import Needed
 from rewake.replay.differences import key_of
 from rewake.replay.execution import Execution
-from rewake.replay.operation import OpenOp
 from rewake.spelled import spelled
 from rewake.states import END_OF
 from rewake.stores.answers import Arrived, Committed, Fenced, TaskClaim
@@ -98,7 +93,7 @@ class Commits:
         result = await self._store.commit(
             self.header,
             entries,
-            progress=any(_is_progress(entry) for entry in entries),
+            progress=any(is_progress(entry) for entry in entries),
         )
         committed = self._accepted(execution, result)
         assert committed is not None
@@ -191,12 +186,11 @@ class Commits:
                 return False
             has_waited, now = admission.reserved, self._services.clock.now()
             admission, wake = await limits.let_in(self.header)
-            await take_over(self._services, self.header, admission)
+            self.header = _held(await take_over(self._services, self.header, admission))
+            if self.header.cancels:
+                continue
             if admission.inside and has_waited:
-                begun = await self._store.let_begin(self.header, admission, now)
-                if begun is None:
-                    raise Overtaken
-                self.header = begun
+                self.header = _held(await self._store.let_begin(self.header, admission, now))
                 return False
             if admission.inside:
                 self.header.admission = admission  # the next commit writes it
@@ -230,7 +224,7 @@ class Commits:
         last = self._services.keeping.due(self.header, state, self._services.clock.now())
         waited_for = is_waited_for(self.header)
         tells = self._services.hooks.tells(self.header, state)
-        due = self._in_grace() if waited_for or tells or _withdraws(entries) else last
+        due = self._in_grace() if waited_for or tells or withdraws(entries) else last
         result = await self._store.finish(self.header, entries, state=state, due=due, tells=tells)
         if not self._ends(execution, result):
             return False
@@ -349,7 +343,7 @@ class Commits:
     def _check_at(self, execution: Execution, kinds: Set[Kind]) -> Millis | None:
         """The moment when a sweep must check operations that this parked run has elsewhere."""
         under_way = any(kind.traits.dispatched for kind in kinds)
-        if not under_way and not _withdraws(execution.fresh):
+        if not under_way and not withdraws(execution.fresh):
             return self._services.hooks.late_at(self.header)
         # Carried over from park to park: a run that wakes often would otherwise push this moment
         # away for ever. Not one from before the clock was set back.
@@ -369,10 +363,7 @@ class Commits:
         if not (counts := until_heard(counts, needed.arrivals, len(awaited))):
             return 0
         spared = needed.failures >= needed.arrivals
-        opened = await self._store.open_joins(self.header, counts, spared=spared)
-        if opened is None:
-            raise Overtaken
-        self.header = opened
+        self.header = _held(await self._store.open_joins(self.header, counts, spared=spared))
         return counts.total() - len(counts)
 
     async def close_joins(self) -> bool:
@@ -465,36 +456,8 @@ def _hears(execution: Execution) -> str:
     return ANY if len(names) > 1 else next(iter(names), "")
 
 
-def must_commit(fresh: Sequence[Entry], ready: Sequence[OpenOp]) -> bool:
-    """Whether to commit before these steps start.
-
-    Observations must be durable first, and other operations must not wait until the steps end.
-    A step that runs at most once must be in the history before it begins.
-    """
-    if any(op.work.at_most_once for op in ready):
-        return bool(fresh)
-    return any(not (_asks_for_step(entry) or isinstance(entry, Logged)) for entry in fresh)
-
-
-def dispatched(entries: Sequence[Entry]) -> list[Scheduled]:
-    """The operations of a commit that are to be dispatched, without those it withdraws again."""
-    asked = [e for e in entries if isinstance(e, Scheduled) and e.kind.traits.dispatched]
-    if not asked:
-        return asked
-    gone = {entry.key for entry in entries if type(entry) is Withdrawn}
-    return [entry for entry in asked if entry.key not in gone] if gone else asked
-
-
-def _withdraws(entries: Sequence[Entry]) -> bool:
-    """Whether an operation is withdrawn that has an item of its own to cancel."""
-    return any(type(entry) is Withdrawn and entry.kind.traits.awaited for entry in entries)
-
-
-def _asks_for_step(entry: Entry) -> bool:
-    return isinstance(entry, Scheduled) and entry.kind.traits.inline
-
-
-def _is_progress(entry: Entry) -> bool:
-    if isinstance(entry, Stepped):
-        return entry.retry_at is None
-    return type(entry) in (Completed, Fired, Signalled)
+def _held(header: Header | None) -> Header:
+    """The header of a run that is held still. Raises `Overtaken`."""
+    if header is None:
+        raise Overtaken
+    return header

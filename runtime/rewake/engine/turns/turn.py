@@ -25,16 +25,10 @@ from rewake.engine.process.heart import Hold
 from rewake.engine.process.leases import PASSING
 from rewake.engine.process.shortages import shortage
 from rewake.engine.services import Services, TurnHere
-from rewake.engine.turns.commits import (
-    CancelFirst,
-    Commits,
-    NextLap,
-    Overtaken,
-    dispatched,
-    must_commit,
-)
+from rewake.engine.turns.commits import CancelFirst, Commits, NextLap, Overtaken
 from rewake.engine.turns.crowds import Crowd
 from rewake.engine.turns.deadlines import fell_silent, timed_out
+from rewake.engine.turns.fresh import dispatched, must_commit
 from rewake.engine.turns.instance import Instance, TooNew, check
 from rewake.engine.turns.interrupted import number_anew, number_attempts
 from rewake.engine.turns.matters import time_out
