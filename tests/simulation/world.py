@@ -161,18 +161,6 @@ class World:
         offsets = [replica.offset for replica in self.alive()] or [0]
         return max(offsets) - min(offsets) <= self.settings.skew
 
-    def set_clocks_right(self) -> bool:
-        """Set the clocks right that are wrong, and return whether there were any.
-
-        Who is an hour ahead offers work to others by its own clock: they begin it in an hour.
-        """
-        if self.clocks_agree():
-            return False
-        for replica in self.alive():
-            replica.offset = 0
-        self.chaos.count("process", "right", self.seconds)
-        return True
-
     def has_only_jumped(self) -> bool:
         """Whether nothing went wrong but clocks that jumped: no process has to recover."""
         return all(fault == ("process", "jump") for fault in self.chaos.fired)
