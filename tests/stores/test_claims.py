@@ -11,7 +11,9 @@ import pytest
 
 from rewake.clock import SystemClock
 from rewake.encoded import Failure
+from rewake.limited import Line
 from rewake.noted import Try
+from rewake.records import Invocation
 from rewake.stores.answers import Refused, Taken, TaskClaim
 from rewake.stores.memory import MemoryTable
 from rewake.stores.protocol import Store
@@ -61,15 +63,21 @@ async def never_began(store: Store) -> None:
     await store.release_task("r", "a", "other", NOW + 60_000)
 
 
+def slow_store() -> tuple[Slow, Store]:
+    """A store on such a table."""
+    table, marks = Slow(), itertools.count()
+    clock, here = SystemClock(), Nobody()
+    return table, Store(
+        table, shelf_of(table), mark=lambda: f"m{next(marks)}", clock=clock, here=here
+    )
+
+
 @pytest.mark.parametrize("lets_go", [retried, never_began])
 def test_a_task_that_was_tried_meanwhile_waits_as_long_as_that_said(
     lets_go: Callable[[Store], Awaitable[None]],
 ) -> None:
     """Who read it, and writes after another attempt was put off, begins none early."""
-    table, marks = Slow(), itertools.count()
-    store = Store(
-        table, shelf_of(table), mark=lambda: f"m{next(marks)}", clock=SystemClock(), here=Nobody()
-    )
+    table, store = slow_store()
 
     async def main() -> None:
         assert isinstance(await store.claim_task(claim("first")), Taken)
@@ -84,5 +92,30 @@ def test_a_task_that_was_tried_meanwhile_waits_as_long_as_that_said(
         assert isinstance(refused, Refused)
         assert refused.operation.not_before == NOW + 60_000
         assert isinstance(await store.claim_task(claim("late", NOW + 60_000)), Taken)
+
+    asyncio.run(main())
+
+
+def test_a_task_that_was_let_in_meanwhile_waits_in_no_line() -> None:
+    """Who came into a line, and writes that after it was let in and put off, changes nothing."""
+    table, store = slow_store()
+    asked, line = Invocation("r", "a", "task"), Line("limit", "place", "said")
+
+    async def main() -> None:
+        assert isinstance(await store.claim_task(claim("first")), Taken)
+        await store.retry_task("r", "a", "first", at=NOW, **AGAIN)
+        seen = await store.operation("r", "a")
+
+        async def meanwhile() -> None:
+            assert isinstance(await store.claim_task(claim("other")), Taken)
+            await never_began(store)
+
+        table.meanwhile = meanwhile
+        later = NOW + 3_600_000
+        kept = await store.put_off(asked, seen, at=None, due=later, lease=LEASE, line=line)
+        found = await store.operation("r", "a")
+        assert kept is None
+        assert found is not None
+        assert (found.line, found.due) == (None, NOW + 60_000)
 
     asyncio.run(main())

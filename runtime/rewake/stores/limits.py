@@ -26,6 +26,7 @@ from rewake.stores.keys import (
 )
 from rewake.stores.laps import Laps
 from rewake.stores.merging import merged
+from rewake.stores.operations import free_at
 from rewake.stores.suspects import absolved
 from rewake.stores.table import Check, Key, Written
 from rewake.stores.writes import UNOWNED
@@ -307,31 +308,48 @@ class Limits(Laps):
     async def put_off(
         self,
         asked: Invocation,
-        number: int,
+        seen: Operation | None,
         *,
         at: Millis | None,
         due: Millis,
+        lease: Millis,
         line: Line | None = None,
         reserved: bool = False,
     ) -> Operation | None:
         """Let a task wait, until `at` or in a `line`; None: it was begun, or has ended, meanwhile.
 
-        `number`: that of the attempt which waits. It is guarded from then on.
+        `seen`: its item as it was read, if there was one of this round. It is guarded from then on.
+        `reserved`: a moment is, or none is needed, for the attempt that waits. `lease`: as in
+        `claim_task`.
         """
         blank = Operation(asked.run, asked.key, Kind.TASK, asked.name, asked.round, tag=asked.tag)
         blank = msgspec.structs.replace(blank, written=self._clock.now())
         kept = await self._blobs.offload(asked.run, asked.args)
         new: dict[str, Any] = {"due": due, "line": line, "terms": asked.terms, "tag": asked.tag}
-        new |= {} if kept is None else {"args": kept}
+        new |= {"mark": (mark := self._mark())} | ({} if kept is None else {"args": kept})
         new |= {} if at is None else {"not_before": at}
-        new |= {"reserved": number} if reserved else {}
+        number = 0 if seen is None else seen.number
         open_ = [Check("outcome", "absent"), Check("round", "=", asked.round)]
-        open_ += [Check("owner", "=", ""), Check("number", "=", number - 1)]
+        open_ += [Check("owner", "=", ""), Check("number", "=", number)]
+        # Who let go of it before it began gave the number back, and may have put it off.
+        begins_at = None if seen is None else seen.not_before
+        open_.append(Check("not_before", "absent" if begins_at is None else "=", begins_at))
         where = self.layout.operation(asked.run, asked.key)
-        when = [open_] if number > 1 else [[Check("run", "absent")], open_]
-        create = None if number > 1 else blank
-        written = await self._update(where, when=when, set=new, create=create)
-        return written.item if written.ok else None
+        when = [open_] if number else [[Check("run", "absent")], open_]
+        create = None if number else blank
+        more = {"reserved": number + 1} if reserved else {}
+        written = await self._update(where, when=when, set={**new, **more}, create=create)
+        found: Operation | None = written.item
+        while not written.ok and found is not None and found.round < asked.round:
+            # An attempt of the round before may run on, and must be over when this one begins.
+            free = free_at(found, blank.written, lease, self._margin)
+            begin = max(free, at or 0)
+            later: dict[str, Any] = {**new, "due": max(due, free)}
+            later |= {"not_before": begin} if begin > blank.written else {}
+            later |= {"reserved": found.number + 1} if reserved else {}
+            written = await self._renew_item(found, blank, later)
+            found = written.item
+        return found if found is not None and found.mark == mark else None
 
     async def look_at(self, run: str, key: str, due: Millis) -> None:
         """Let a sweep find a task that waits, or was let in, when `due`."""

@@ -136,7 +136,7 @@ class Limits:
             return other
         number = 1 if found is None else found.number + 1
         limits = asked.terms.limits
-        made = await self._make_alone(asked, found, number, now)
+        made = await self._make_alone(asked, found, now)
         if isinstance(made, Ended | PutOff):
             return made
         new = found is None or found.reserved < number
@@ -147,11 +147,11 @@ class Limits:
                 return self._ended(Outcome(OutcomeKind.ERROR, origin=refused), found)
             at = await self._reserved(limits, now)
             if at > now:
-                return await self._put_off(asked, number, at)
-        return await self._enter(asked, found, number, now, made)
+                return await self._put_off(asked, found, at)
+        return await self._enter(asked, found, now, made)
 
     async def _make_alone(
-        self, asked: Invocation, found: Operation | None, number: int, now: Millis
+        self, asked: Invocation, found: Operation | None, now: Millis
     ) -> Sequence[Grant] | Ended | PutOff:
         """Find what is cached of a task; else make it, if nobody does. It comes before all limits,
         so that what is found, or waited for, takes nothing of them.
@@ -175,7 +175,7 @@ class Limits:
                 ]
             else:
                 if entry.line != line:
-                    await self._wait_in(asked, number, entry.line, reserved=False)
+                    await self._wait_in(asked, found, entry.line, reserved=False)
                 return PutOff(None)
         return []
 
@@ -213,7 +213,9 @@ class Limits:
             return
         for limit in _places(asked.terms):
             await self._give_up(asked, limit, found.line)
-        await self._store.put_off(asked, found.number + 1, at=None, due=now)
+        await self._store.put_off(
+            asked, found, at=None, due=now, lease=self._services.settings.lease
+        )
 
     async def _give_up(self, asked: Invocation, limit: Limited, line: Line | None) -> None:
         """Give back the place of a task that is not under way, and that in the line."""
@@ -237,18 +239,18 @@ class Limits:
         ]
         return max(moments, default=now)
 
-    async def _put_off(self, asked: Invocation, number: int, at: Millis) -> PutOff:
+    async def _put_off(self, asked: Invocation, found: Operation | None, at: Millis) -> PutOff:
         services = self._services
         ahead = not asked.tag and services.goes_ahead(at)
         due = at + services.settings.grace if ahead else at
-        kept = await self._store.put_off(asked, number, at=at, due=due, reserved=True)
+        lease = services.settings.lease
+        kept = await self._store.put_off(asked, found, at=at, due=due, lease=lease, reserved=True)
         return PutOff(at if kept is not None else None)
 
     async def _enter(
         self,
         asked: Invocation,
         found: Operation | None,
-        number: int,
         now: Millis,
         made: Sequence[Grant],
     ) -> LetIn | PutOff | Ended:
@@ -265,16 +267,18 @@ class Limits:
                     failure = Failure("RunConflict", told_of(limit))
                     return self._ended(Outcome(OutcomeKind.ERROR, origin=failure), found)
                 if entry.line != line:
-                    await self._wait_in(asked, number, entry.line, reserved=True)
+                    await self._wait_in(asked, found, entry.line, reserved=True)
                 return PutOff(None)
             holder = Holder(asked.run, asked.key, asked.round, now, entry.grant)
             grants.append(Grant(limit.id, holder))
         return LetIn(grants)
 
-    async def _wait_in(self, asked: Invocation, number: int, line: Line, *, reserved: bool) -> None:
-        due = self._services.clock.now() + LAST
+    async def _wait_in(
+        self, asked: Invocation, found: Operation | None, line: Line, *, reserved: bool
+    ) -> None:
+        due, lease = self._services.clock.now() + LAST, self._services.settings.lease
         kept = await self._store.put_off(
-            asked, number, at=None, due=due, line=line, reserved=reserved
+            asked, found, at=None, due=due, lease=lease, line=line, reserved=reserved
         )
         if kept is None:
             await self._store.leave_line(line)

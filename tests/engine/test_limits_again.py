@@ -1,0 +1,81 @@
+"""Limited tasks of runs that are retried: they wait as those of any other run do."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from rewake import concurrency, rate, task, workflow
+from tests.support.emptied import emptied
+from tests.support.virtual import TABLES, Bench, Ended, virtually
+
+begun: list[int] = []
+_emptied = emptied(begun)
+
+
+async def failing_once(n: int) -> int:
+    begun.append(n)
+    if n == 0 and begun.count(0) == 1:
+        raise ValueError("not yet")
+    await asyncio.sleep(10)
+    return n
+
+
+@task(limits=rate(1, per=60))
+async def seldom(n: int) -> int:
+    """A task that may begin once a minute."""
+    return await failing_once(n)
+
+
+@task(limits=concurrency(1))
+async def alone(n: int) -> int:
+    """A task of which one is under way."""
+    return await failing_once(n)
+
+
+@workflow
+async def asks(which: str, n: int) -> int:
+    return await {"seldom": seldom, "alone": alone}[which](n)
+
+
+async def failed(bench: Bench, which: str) -> str:
+    """A run that has failed."""
+    first = await bench.start("asks", which=which, n=0)
+    with pytest.raises(Ended):
+        await bench.result(first.run)
+    return first.run
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_retry_reserves_one_moment_of_a_rate(table: str) -> None:
+    """It begins then, and takes none from what comes after it."""
+
+    async def body(bench: Bench) -> None:
+        run = await failed(bench, "seldom")
+        await bench.engine.retry(run)
+        await asyncio.sleep(20)
+        other = await bench.start("asks", which="seldom", n=1)
+        assert await bench.result(run, 60) == 0
+        assert 60 <= bench.seconds < 80
+        assert await bench.result(other.run, 70) == 1
+
+    virtually([asks, seldom, alone], body, table=table)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_retry_has_its_place_in_line(table: str) -> None:
+    """Who comes later is let in after it, though some wait all the time."""
+
+    async def body(bench: Bench) -> None:
+        run = await failed(bench, "alone")
+        runs = [await bench.start("asks", which="alone", n=n) for n in (1, 2)]
+        await asyncio.sleep(1)
+        await bench.engine.retry(run)
+        await asyncio.sleep(1)
+        runs += [await bench.start("asks", which="alone", n=n) for n in (3, 4)]
+        assert await bench.result(run, 100) == 0
+        assert [await bench.result(each.run, 100) for each in runs] == [1, 2, 3, 4]
+        assert begun == [0, 1, 2, 0, 3, 4]
+
+    virtually([asks, seldom, alone], body, table=table)
