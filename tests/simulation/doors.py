@@ -13,12 +13,14 @@ from rewake.records import Header, Started, Value
 from rewake.states import RunState
 from rewake.values.run_codec import RunCodec
 from tests.simulation.crowding import (
+    KEYS,
     LONGEST,
     NAMES,
     PACK,
     PER,
     RATION,
     SETTLE,
+    Start,
     alone,
     newest,
     pack,
@@ -34,7 +36,10 @@ _GATHERED = (settle.name, pack.name)
 
 
 class Doors:
-    """`begins`: with which items each run was to begin, in turn. `made`, `over`: when."""
+    """`begins`: with which items each run was to begin, in turn. `made`, `over`: when.
+
+    `let_in`: of which key a throttle let somebody in, and when it then lets in the next.
+    """
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -47,7 +52,7 @@ class Doors:
         self.runs: dict[str, Run] = {}
         self.made: dict[str, float] = {}
         self.over: dict[str, float] = {}
-        self.let_in = 0
+        self.let_in: list[tuple[str, int]] = []
         self.used = Counter[str]()
         self._next: dict[str, int] = {}
 
@@ -71,9 +76,17 @@ class Doors:
         if limit.kind != LimitKind.THROTTLE:
             return ""
         before, self._next[limit.id] = self._next.get(limit.id, 0), limit.next
-        self.let_in += limit.next > before
+        if limit.next > before:
+            self.let_in.append((limit.key, limit.next))
         latest = (self._now + PER * 1000) * 1000
         return "" if limit.next <= latest else f"{limit.name} lets more in than {RATION} in {PER} s"
+
+    def is_full(self, start: Start, since: float) -> bool:
+        """Whether a throttle had nothing left for who came then, by the clock that is last."""
+        by_key = [next_ for key, next_ in self.let_in if key == start.key or key not in KEYS]
+        then = self._world.true_now() - int((self._world.seconds - since) * 1000)
+        late = max(by_key, default=0) - (RATION - 1) * PER * 1_000_000 // RATION
+        return late > (then - self._world.settings.skew) * 1000  # or the key is hidden
 
     @property
     def _now(self) -> int:

@@ -44,6 +44,11 @@ class Run:
         """Whether the run has ended for good."""
         return self.header.state in TERMINAL
 
+    @property
+    def with_custody(self) -> list[tuple[str, Scheduled]]:
+        """What is open, but for blocks: what these do inside has custody of its own."""
+        return [(k, asked) for k, asked in self.open.items() if not asked.kind.traits.encloses]
+
     def has_outcome(self, asked: Scheduled) -> bool:
         """Whether an operation that was asked for has ended, in the round of that."""
         operation = of_round(self.operations.get(asked.key), asked.round)

@@ -18,9 +18,10 @@ from rewake.engine.starts.door import Door
 from rewake.engine.starts.gathering import Gathering
 from rewake.engine.turns import commits
 from rewake.keyed import Entrant
-from rewake.ledger import Gathered
+from rewake.ledger import Gathered, Limit
 from rewake.limited import Limited, LimitKind, Terms, in_order
 from rewake.records import Header, Millis, Started
+from rewake.stores import books
 from rewake.stores.limits import Limits
 from tests.simulation.mutants import Mutant
 
@@ -111,6 +112,42 @@ def refuses_nobody() -> Iterator[None]:
 
 
 @contextmanager
+def forgets_who_was_let_through() -> Iterator[None]:
+    """Who died behind a throttle is somebody else when it comes again."""
+    mind = Door._mind
+
+    async def forgetful(self: Door, throttle: Limited, who: str) -> None:
+        await mind(self, throttle, "")
+
+    with patch.object(Door, "_mind", forgetful):
+        yield
+
+
+@contextmanager
+def takes_the_turn_of_who_is_refused() -> Iterator[None]:
+    """Who is refused has reserved the next moment, as who waits for it does."""
+    reserved = books.reserved
+
+    def greedy(book: Limit, limit: Limited, now: Millis, *, wait: bool, **how: Any) -> Any:
+        return reserved(book, limit, now, wait=wait or limit.kind == LimitKind.THROTTLE, **how)
+
+    with patch.object(books, "reserved", greedy):
+        yield
+
+
+@contextmanager
+def lets_nobody_through_at_once() -> Iterator[None]:
+    """A throttle that lets so many in at a time lets them in one after the other."""
+    reserve = Limits.reserve
+
+    async def even(self: Limits, limit: Limited, *args: Any, **how: Any) -> tuple[bool, Millis]:
+        return await reserve(self, msgspec.structs.replace(limit, burst=1), *args, **how)
+
+    with patch.object(Limits, "reserve", even):
+        yield
+
+
+@contextmanager
 def starts_runs_by_each_look_at_an_event() -> Iterator[None]:
     """The run that an event starts has no key, so whoever goes on with the event starts another."""
     numbers = itertools.count()
@@ -163,6 +200,9 @@ STARTING: Sequence[Mutant] = (
     forgets_what_the_batch_had,
     joins_as_often_as_it_is_sent,
     refuses_nobody,
+    forgets_who_was_let_through,
+    takes_the_turn_of_who_is_refused,
+    lets_nobody_through_at_once,
     starts_runs_by_each_look_at_an_event,
     cancels_nothing_by_events,
     writes_on_any_version,

@@ -3,7 +3,7 @@
 Nothing is lost: what somebody was told of is in a run, which comes to it. Nothing is doubled: no
 item is in two runs, however often its start was sent. Of a singleton one run goes on at a time; who
 gathers begins with all that came, or with the last of it, and no sooner or later than it should;
-who is refused has no run, and who has one was let in.
+who is refused has no run and takes nobody's turn, and who has one was let in, once.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ class Starter:
         if start.item not in world.watch.doors.asked:
             world.watch.doors.asked[start.item] = self.asked
         while not (self.told or self.refused):
+            since = world.seconds
             world.watch.doors.asks += 1
             try:
                 self.run = await world.ask(self._act)
@@ -69,6 +70,8 @@ class Starter:
             except Throttled:
                 self.refused = True
                 world.watch.doors.used["refuse"] += 1
+                if not world.watch.doors.is_full(start, since):
+                    world.watch.fail(f"{start.item} was refused, and fewer than may had come")
             except (Gone, StoreError):
                 self.sure = False
                 if not start.named:
@@ -186,8 +189,12 @@ class Crowd:
                     yield f"run {name} went on, and {newer} waited for it"
 
     def _let_in(self) -> Iterator[str]:
-        """There are no more runs than were let in."""
+        """There are no more runs than were let in, and nobody was let in twice, or as refused."""
         doors = self._world.watch.doors
         begun = [run for run in doors.runs.values() if run.header.workflow == ration.name]
-        if len(begun) > doors.let_in:
-            yield f"{len(begun)} runs were begun, and {doors.let_in} let in"
+        if len(begun) > len(doors.let_in):
+            yield f"{len(begun)} runs were begun, and {len(doors.let_in)} let in"
+        came = [each for each in self._starters if each.start.workflow == ration.name]
+        may = {each.start.item for each in came if not each.refused}
+        if len(doors.let_in) > len(may):
+            yield f"{len(may)} starts were not refused, and {len(doors.let_in)} let in"

@@ -20,7 +20,7 @@ import msgspec
 from rewake.engine.runs.runs import LONGEST_REASON
 from rewake.keyed import State
 from rewake.kinds import Kind
-from rewake.ledger import Limit, Process
+from rewake.ledger import Join, Limit, Process
 from rewake.records import (
     CancelRequested,
     Chunk,
@@ -47,6 +47,7 @@ from rewake.stores.keys import CACHED_OF, CHUNKS, OPERATIONS, SIGNALS, forking_k
 from rewake.stores.table import Key, When, Written, holds
 from tests.simulation.beating import Progress, reading
 from tests.simulation.doors import Doors
+from tests.simulation.fanning import Joins
 from tests.simulation.kindred import tells, untold
 from tests.simulation.known import Run
 from tests.simulation.lapping import may_go
@@ -98,6 +99,7 @@ class Watch:
         self.runs: dict[str, Run] = {}
         self.limits, self.states = Limits(jumpy=world.jumpy), States()
         self.beats, self.doors = Progress(reading(world.secret)), Doors(world)
+        self.joins = Joins()
         self.made: set[tuple[str, int]] = set()
         self.numbers: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
         self.broken: list[str] = []
@@ -195,13 +197,15 @@ class Watch:
         item = self._world.opened(key, written.item)
         if isinstance(item, Header):
             self._wrote_header(replica, item)
-            self._judge(self.doors.wrote(self.runs[item.run]))
+            self._judge(self.doors.wrote(self.runs[item.run]) or self.joins.closed(item))
         elif isinstance(item, Operation):
             self._wrote_operation(replica, item)
         elif isinstance(item, Process):
             self._wrote_process(item)
         elif isinstance(item, Limit | State):
             self._judge(self._wrote_beside(item))
+        elif isinstance(item, Join):
+            self._judge(self.joins.wrote(key, item))
         elif isinstance(item, Chunk) and self._chunks.setdefault(key, item) != item:
             self.fail(f"the chunk {key.sort} was overwritten with something else")
         if isinstance(item, Header | Operation):
@@ -571,7 +575,7 @@ class Watch:
         if header.cancel is not None and not run.cancelled:
             self.fail(f"custody: {name} is to be cancelled, and nobody will tell it")
         waiting = False
-        for key, asked in _with_custody(run):
+        for key, asked in run.with_custody:
             operation = of_round(run.operations.get(key), asked.round)
             settled = operation is not None and operation.outcome is not None
             guarded = operation is not None and operation.due is not None
@@ -590,8 +594,3 @@ class Watch:
         if header.gap <= 0 and waiting and not told:
             self.fail(f"custody: {name} can go on, and nobody will wake it")
         return None
-
-
-def _with_custody(run: Run) -> list[tuple[str, Scheduled]]:
-    """What is open of a run, but for blocks: what these do inside has custody of its own."""
-    return [(key, asked) for key, asked in run.open.items() if not asked.kind.traits.encloses]
