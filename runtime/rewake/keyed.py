@@ -19,6 +19,8 @@ class Entrant(msgspec.Struct, frozen=True, array_like=True):
     since: Millis
     number: int = 0
     """Of a body: the round of the run. Of a task: its attempt. A later one stands for this one."""
+    task: str = ""
+    """The key of the task, or of the step, whose block it is; empty: it is the body's."""
 
     def is_of(self, other: Entrant) -> bool:
         """Whether both are one block, in whichever attempt or round."""

@@ -537,3 +537,36 @@ def test_who_is_cancelled_twice_in_line_leaves_it(table: str) -> None:
         assert (found[1].holder.run, found[1].line) == (first, [])
 
     virtually([adds, gives_up_twice], body, table=table)
+
+
+@task
+async def takes_long() -> None:
+    await asyncio.sleep(3_600)
+
+
+@workflow
+async def gives_a_task_up() -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(10):
+            await takes_long()
+    await wait_for_signal("end")
+
+
+@everywhere
+def test_what_a_task_held_that_has_ended_is_free(table: str) -> None:
+    """It was withdrawn, and its process died before it left: its run may go on for months."""
+
+    async def body(bench: Bench) -> None:
+        here, run = states(bench), (await bench.start("gives_a_task_up")).run
+        other = (await bench.start("hears")).run
+        await asyncio.sleep(1)
+        died = Block(CART, run, "t", 1, "takes_long")
+        next_one = Block(CART, other, "other", 1)
+        assert (await here.enter(died)).held
+        assert not (await here.enter(next_one)).held
+        await asyncio.sleep(9.5)
+        assert not (await here.enter(next_one)).held, "its attempt need not have heard yet"
+        await asyncio.sleep(bench.engine.services.settings.lease / 1000 + 1)
+        assert (await here.enter(next_one)).held
+
+    virtually([takes_long, gives_a_task_up, hears], body, table=table)

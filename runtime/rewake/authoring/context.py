@@ -43,12 +43,14 @@ class Reach(Protocol):
         """Send a signal to the run of a key, or start one with it. Returns its id."""
         ...
 
-    async def enter_state(self, name: str, key: str, token: str, number: int) -> dict[str, Any]:
-        """Hold a keyed state for this run, or stand in its line."""
+    async def enter_state(
+        self, name: str, key: str, token: str, number: int, task: str
+    ) -> dict[str, Any]:
+        """Hold a keyed state for this run, or for this task of it, or stand in its line."""
         ...
 
     async def leave_state(
-        self, name: str, key: str, token: str, number: int, value: Any, read: int | None
+        self, name: str, key: str, token: str, number: int, task: str, value: Any, read: int | None
     ) -> None:
         """Let go of it, or leave its line. `read`: the version that was; None: nothing is written.
 

@@ -123,10 +123,11 @@ class Held:
         )
         return found
 
-    def _place(self) -> tuple[str, str, str, int]:
-        execution = current()
-        number = task_context().attempt if execution is None else execution.round
-        return self._name, self._key, self._token, number
+    def _place(self) -> tuple[str, str, str, int, str]:
+        if (execution := current()) is not None:
+            return self._name, self._key, self._token, execution.round, ""
+        context = task_context()
+        return self._name, self._key, self._token, context.attempt, context.key
 
     async def _wait(self, wait: float) -> None:
         if current() is None:

@@ -5,7 +5,8 @@
    have states of their own.
 2. A block of a run holds it, not a process: a run whose process dies goes on in another one and has
    it still. It lets go as it leaves the block, also if it is cancelled or fails. What a run held
-   that was killed, or has ended otherwise, is taken by whoever comes next.
+   that was killed, or has ended otherwise, is taken by whoever comes next; so is what a task held
+   that has come to its end without leaving: it was withdrawn, or lost, with its process.
 3. Who lets go hands the state to the first in line, in the same write, and then tells that one by a
    signal, known by its token. A death between the two is made good by the step that lets go, which
    runs again, or else by who waits: that looks again now and then, seldom and ever more seldom. Who
@@ -38,6 +39,7 @@ from rewake.keyed import TURN, Entrant, State
 from rewake.kinds import Purpose
 from rewake.records import Value
 from rewake.states import TERMINAL, RunState
+from rewake.stores.operations import free_at
 from rewake.values.emitted import LARGEST, json_of
 from rewake.values.run_codec import RunCodec
 
@@ -61,12 +63,13 @@ class Entered(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block that enters a state, or leaves it, and where. `number`: as of an `Entrant`."""
+    """A block that enters a state, or leaves it. `number`, `task`: as of an `Entrant`."""
 
     at: State
     run: str
     token: str
     number: int = 0
+    task: str = ""
 
     @property
     def mark(self) -> str:
@@ -113,7 +116,7 @@ class States:
         Raises `RunConflict` if too many wait.
         """
         gone = await self._gone(block.at)
-        mine = Entrant(block.run, block.token, self._services.clock.now(), block.number)
+        mine = Entrant(block.run, block.token, self._services.clock.now(), block.number, block.task)
 
         def change(state: State) -> State | None:
             return None if _has_left(state, block) else _entered(state, mine, gone)
@@ -221,14 +224,22 @@ class States:
         return await self._store.change(at, change, self._services.unique())
 
     async def _gone(self, at: State) -> Entrant | None:
-        """Who has the state, if that run has ended."""
+        """Who has the state, if that run, or task, has ended."""
         found = await self._store.find(at)
         holder = None if found is None else found.holder
         return holder if holder is not None and await self._is_over(holder) else None
 
     async def _is_over(self, holder: Entrant) -> bool:
-        header = await self._services.store.find(holder.run)
-        return header is None or header.state in TERMINAL
+        """Whether nobody leaves any more for who has the state."""
+        store = self._services.store
+        header = await store.find(holder.run)
+        if header is None or header.state in TERMINAL:
+            return True
+        found = await store.operation(holder.run, holder.task) if holder.task else None
+        if found is None or found.outcome is None:
+            return False
+        now, settings = self._services.clock.now(), self._services.settings
+        return free_at(found, now, settings.lease, settings.skew) <= now
 
     def _encoded(self, at: State, value: Any) -> Value:
         json_of(value, "the value of a state", LARGEST)

@@ -44,24 +44,27 @@ class Reaching:
 
         return await self._insist(ask)
 
-    async def enter_state(self, name: str, key: str, token: str, number: int) -> dict[str, Any]:
+    async def enter_state(
+        self, name: str, key: str, token: str, number: int, task: str
+    ) -> dict[str, Any]:
         async def ask() -> dict[str, Any]:
-            return (await self._states.enter(await self._block(name, key, token, number)))._asdict()
+            block = await self._block(name, key, token, number, task)
+            return (await self._states.enter(block))._asdict()
 
         return await self._insist(ask)
 
     async def leave_state(
-        self, name: str, key: str, token: str, number: int, value: Any, read: int | None
+        self, name: str, key: str, token: str, number: int, task: str, value: Any, read: int | None
     ) -> None:
         async def ask() -> None:
-            block = await self._block(name, key, token, number)
+            block = await self._block(name, key, token, number, task)
             await self._states.leave(block, KEEP if read is None else value, read=read)
 
         await self._insist(ask)
 
-    async def _block(self, name: str, key: str, token: str, number: int) -> Block:
+    async def _block(self, name: str, key: str, token: str, number: int, task: str) -> Block:
         run = await self._services.store.header(task_context().run)
-        return Block(State(name, key, run.tenant), run.run, token, number)
+        return Block(State(name, key, run.tenant), run.run, token, number, task)
 
     async def publish(self, name: str, data: Any, id: str, by: str) -> None:
         async def publishing() -> None:
