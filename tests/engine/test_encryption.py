@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +13,21 @@ from typing import Any
 
 import pytest
 
-from rewake import TaskError, approval, bind, callback, sleep, step, task, task_context, workflow
+from rewake import (
+    TaskError,
+    approval,
+    bind,
+    block,
+    callback,
+    emit,
+    sleep,
+    step,
+    task,
+    task_context,
+    wait_for_event,
+    wait_for_signal,
+    workflow,
+)
 from rewake.authoring.approval import Approval, Decision
 from rewake.codecs import AesGcm, CheckpointForged, Context
 from rewake.engine.outside.approvals import Approvals
@@ -537,8 +552,12 @@ class Locked:
 
     def __init__(self) -> None:
         self.is_open = True
+        self.refused, self.times = "", 0
 
     def encode(self, data: bytes, context: Context) -> bytes:
+        if context.purpose == self.refused:
+            self.times += 1
+            raise ConnectionError("the key service does not answer")
         return context.purpose.encode() + b"|" + data[::-1]
 
     def decode(self, data: bytes, context: Context) -> bytes:
@@ -565,6 +584,61 @@ def test_a_codec_that_fails_is_waited_for() -> None:
         assert CANARY in await bench.result(run)
 
     virtually([waits, fails_once, fails], body, secret=SECRET.with_codec(codec))
+
+
+ASKED = ("input", "output", "call", "result", "approval", "emitted", "event", "signal")
+
+
+@task
+async def echoes(word: str) -> str:
+    return word
+
+
+@workflow
+async def shouts(word: str) -> str:
+    return word.upper()
+
+
+@workflow
+async def swallows() -> list[Any]:
+    async def within() -> str:
+        return await echoes("in a block")
+
+    asks: list[Callable[[], Awaitable[Any]]] = [
+        lambda: echoes("a task"),
+        lambda: shouts("a child"),
+        lambda: step(lambda: "a step"),
+        lambda: block("b", within),
+        lambda: approval("ask", timeout=5),
+        lambda: wait_for_signal("s", type=int, timeout=5),
+        lambda: wait_for_event("e", where={"word": CANARY}, timeout=5),
+    ]
+    said: list[Any] = []
+    for ask in asks:
+        try:
+            await emit("next")
+            said.append(str(await ask()))
+        except Exception as error:  # noqa: BLE001 - as users write it
+            said.append(type(error).__name__)
+    return said
+
+
+@pytest.mark.parametrize("purpose", ASKED)
+def test_a_codec_that_cannot_encode_is_no_error_of_a_body(purpose: str) -> None:
+    """No body can catch it: what it asks for is asked for once more when the codec works."""
+    codec = Locked()
+
+    async def body(bench: Bench) -> None:
+        right = await bench.run("swallows")
+        run = (await bench.start("swallows")).run
+        codec.refused = purpose
+        await asyncio.sleep(200)
+        assert codec.times > 1
+        assert (await bench.engine.get(run)).state in LIVE
+        codec.refused = ""
+        assert await bench.result(run) == right
+
+    virtually([swallows, shouts, echoes], body, secret=SECRET.with_codec(codec))
 
 
 def test_a_text_that_looks_encrypted_is_a_text() -> None:

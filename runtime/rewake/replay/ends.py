@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Protocol
 
-from rewake.errors import StuckError
+from rewake.errors import StoreError, StuckError
 from rewake.kinds import Kind, OutcomeKind
 from rewake.noted import Cause
 from rewake.records import Finished, Millis, Outcome, Scheduled, Started
@@ -96,8 +96,11 @@ class End:
         return result
 
     def of(self, main: WorkflowTask) -> Finished | Continued:
-        """The end of the workflow, or of its lap, whose main task is done. Raises `StuckError`."""
-        program, cancelled = self._execution.program, self._execution.cancel_reason
+        """The end of the workflow, or of its lap, whose main task is done.
+
+        Raises `StuckError`, and `StoreError` if its result cannot be encoded now.
+        """
+        program = self._execution.program
         if self._late is not None:
             late = TimeoutError("the run did not end within its timeout")
             if (anew := self._anew(late)) is not None:
@@ -106,18 +109,28 @@ class End:
             outcome = Outcome(OutcomeKind.TIMEOUT, origin=failed.failure)
             return Finished(outcome, Cause(self._late, DEADLINE))
         try:
-            return Finished(program.succeed(main.result()))
+            result = main.result()
         except StuckError:
             raise
         except BaseException as error:
-            if (again := again_in(error)) is not None and again.input is not None:
-                return Continued(again.input)
-            if cancelled is not None and isinstance(error, asyncio.CancelledError):
-                failed = program.fail(asyncio.CancelledError(cancelled))
-                return Finished(Outcome(OutcomeKind.CANCELLED, origin=failed.failure))
-            if (anew := self._anew(error)) is not None:
-                return anew
-            return Finished(program.fail(error), self._execution.origins.cause_of(error))
+            return self._failed(error)
+        try:
+            return Finished(program.succeed(result))
+        except (StuckError, StoreError):
+            raise
+        except Exception as error:
+            return self._failed(error)
+
+    def _failed(self, error: BaseException) -> Finished | Continued:
+        program, cancelled = self._execution.program, self._execution.cancel_reason
+        if (again := again_in(error)) is not None and again.input is not None:
+            return Continued(again.input)
+        if cancelled is not None and isinstance(error, asyncio.CancelledError):
+            failed = program.fail(asyncio.CancelledError(cancelled))
+            return Finished(Outcome(OutcomeKind.CANCELLED, origin=failed.failure))
+        if (anew := self._anew(error)) is not None:
+            return anew
+        return Finished(program.fail(error), self._execution.origins.cause_of(error))
 
     def _anew(self, error: BaseException) -> Continued | None:
         """How the body begins anew after an error; None: that was its end.

@@ -31,7 +31,7 @@ import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, cast, get_args
 
-from rewake.errors import CheckpointUnreadable, NonDeterminismError, StuckError
+from rewake.errors import CheckpointUnreadable, NonDeterminismError, StoreError, StuckError
 from rewake.kin import OtherRun
 from rewake.kinds import Kind
 from rewake.laps import prefix_of, seed_of
@@ -63,6 +63,7 @@ from rewake.replay.asyncio_order import Needed
 from rewake.replay.blocks import Blocks, Inside, Passed, segments_of
 from rewake.replay.differences import Comparison, key_of
 from rewake.replay.ends import End
+from rewake.replay.halting import Halting
 from rewake.replay.loop import WorkflowFuture, WorkflowLoop, WorkflowTask, WorkflowTimer
 from rewake.replay.mistakes import Mistakes
 from rewake.replay.notes import Notes
@@ -101,9 +102,9 @@ class Execution:
         self.fresh: list[Entry] = []
         self.open: dict[str, OpenOp] = {}
         self.finished: Outcome | None = None
-        self.error: StuckError | None = None
+        self.error: StuckError | StoreError | None = None
         self.cancel_reason: str | None = None
-        self.codec: Final = program.codec
+        self.codec: Final = Halting(program.codec, self.halt)
         self.links: Final = program.links
         self.package: Final = program.package
         self.seed = seed
@@ -373,7 +374,7 @@ class Execution:
             self._loop.run_until_idle()
             if self.main is not None and self.main.done() and self.error is None:
                 self._end_with(self.main)
-        except StuckError as error:
+        except (StuckError, StoreError) as error:
             self.halt(error)
         except BaseException as error:  # Ctrl-C, after which the instance is in no known state.
             self.halt(StuckError(f"the process was interrupted ({type(error).__name__})"))
@@ -466,7 +467,7 @@ class Execution:
         where = f"{key}: " if key else ""
         self.halt(NonDeterminismError(f"{where}{what}", key=key))
 
-    def halt(self, error: StuckError) -> None:
+    def halt(self, error: StuckError | StoreError) -> None:
         """Let the body go no further: nothing that it does from here on counts."""
         self._loop.halted = True
         self.finished = self.ended = None
