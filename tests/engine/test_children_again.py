@@ -123,6 +123,38 @@ def test_a_retry_of_a_parent_retries_the_child_that_failed(table: str, cached: i
     run(body, table, cached)
 
 
+@workflow
+async def lasts(name: str) -> str:
+    await act(name)
+    await sleep(3_600)
+    return name
+
+
+@workflow
+async def waits(name: str) -> str:
+    return await lasts(name)
+
+
+def test_a_retried_parent_waits_for_a_retried_child_as_for_any_other() -> None:
+    """What it waits for tells of its end by itself: until then nobody looks after it."""
+
+    async def body(bench: Bench) -> None:
+        BROKEN.add("a")
+        parent = await bench.start("waits", name="a")
+        with pytest.raises(Ended):
+            await bench.result(parent.run)
+        BROKEN.clear()
+        await bench.engine.retry(parent.run)
+        await asyncio.sleep(60)
+        before = await bench.engine.get(parent.run)
+        await asyncio.sleep(600)
+        after = await bench.engine.get(parent.run)
+        assert (after.due, after.check_at) == (before.due, before.check_at)
+        assert await bench.result(parent.run) == "a"
+
+    virtually([act, lasts, waits], body)
+
+
 @both
 def test_a_child_can_be_retried_before_its_parent(table: str, cached: int) -> None:
     """What a parent was told stands; its own retry takes what has come of the child since."""

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from rewake import concurrency, rate, task, workflow
+from rewake.stores.answers import Refused, Taken, TaskClaim
 from tests.support.emptied import emptied
 from tests.support.virtual import TABLES, Bench, Ended, virtually
 
@@ -79,3 +80,26 @@ def test_a_retry_has_its_place_in_line(table: str) -> None:
         assert begun == [0, 1, 2, 0, 3, 4]
 
     virtually([asks, seldom, alone], body, table=table)
+
+
+def test_a_retry_keeps_the_place_that_it_was_let_in_to() -> None:
+    """A look at the limit before it begins does not take what came of it before for its end."""
+
+    async def body(bench: Bench) -> None:
+        services = bench.engine.services
+        run, claims = await failed(bench, "alone"), services.claims
+        begin = claims.task
+
+        async def looked_at(claim: TaskClaim) -> Taken | Refused:
+            [limit], _ = await services.store.limits(limit=9, cursor=None)
+            await services.limits.check(limit, services.clock.now())
+            return await begin(claim)
+
+        claims.task = looked_at  # type: ignore[method-assign]
+        await bench.engine.retry(run)
+        await asyncio.sleep(5)
+        assert begun == [0, 0]
+        [limit], _ = await services.store.limits(limit=9, cursor=None)
+        assert [each.run for each in limit.holders] == [run]
+
+    virtually([asks, seldom, alone], body)

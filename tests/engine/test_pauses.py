@@ -110,11 +110,11 @@ def test_a_task_that_backs_off_is_tried_again_when_it_is_resumed(table: str, pau
         await bench.engine.pause(run)
         looks, postpone = list[Any](), bench.engine.services.store.postpone
 
-        async def counted(*about: Any) -> bool:
+        async def counted(*about: Any, **how: Any) -> bool:
             looks.append(about)
-            return await postpone(*about)
+            return await postpone(*about, **how)
 
-        bench.engine.services.store.postpone = counted  # type: ignore[method-assign, assignment]
+        bench.engine.services.store.postpone = counted  # type: ignore[method-assign]
         await asyncio.sleep(pauses)
         assert (len(begun), len(looks) < 40) == (1, True)
         before = bench.seconds

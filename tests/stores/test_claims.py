@@ -1,4 +1,4 @@
-"""Claims of tasks, while others do as much between what a claim reads and what it writes."""
+"""Claims, and looks, while others do as much between what one reads and what it writes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 from rewake.clock import SystemClock
 from rewake.encoded import Failure
 from rewake.limited import Line
 from rewake.noted import Try
-from rewake.records import Invocation
-from rewake.stores.answers import Refused, Taken, TaskClaim
+from rewake.records import Header, Invocation, Started, Value
+from rewake.stores.answers import Committed, Refused, RunClaim, Taken, TaskClaim
+from rewake.stores.keys import header_key
 from rewake.stores.memory import MemoryTable
 from rewake.stores.protocol import Store
 from rewake.stores.shelf import shelf_of
@@ -117,5 +119,28 @@ def test_a_task_that_was_let_in_meanwhile_waits_in_no_line() -> None:
         assert kept is None
         assert found is not None
         assert (found.line, found.due) == (None, NOW + 60_000)
+
+    asyncio.run(main())
+
+
+def test_a_look_at_a_run_that_has_gone_on_puts_nothing_off() -> None:
+    """Its due time is what it was; but it is parked by now, and would be woken too late by that."""
+    _, store = slow_store()
+    header = Header("r", "work", NOW, seed=1, runtime=1, due=NOW)
+
+    async def main() -> None:
+        await store.start(header, Started(NOW, Value("json", Raw(b"{}"))))
+        held = await store.claim("r", RunClaim("first", NOW, LEASE))
+        assert isinstance(held, Header)
+        soon = NOW + 500
+        result = await store.park(held, [], gap=1, wake=soon, check_at=None, near=1_000)
+        assert isinstance(result, Committed)
+        key = header_key("r")
+        assert held.due is not None
+        assert not await store.postpone(key, held.due, NOW + LEASE, of=held)
+        parked = await store.header("r")
+        assert parked.due is not None
+        assert parked.due <= soon
+        assert await store.postpone(key, parked.due, soon, of=parked)
 
     asyncio.run(main())

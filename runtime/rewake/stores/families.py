@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from rewake.errors import RunNotFound
 from rewake.kin import Parent, Watcher
 from rewake.kinds import Kind
-from rewake.records import Header, Millis, Operation, Scheduled, Withdrawn
+from rewake.records import Header, Millis, Scheduled, Withdrawn
 from rewake.states import SHOWN, Move, RunState
 from rewake.stores.cancels import Cancels
 from rewake.stores.ended import removal_due
@@ -118,19 +118,6 @@ class Families(Cancels):
     async def watchers(self, run: str) -> Sequence[Watcher]:
         """The operations of other runs that wait for the end of this one."""
         return await everything(self._table, [run_partition(run)], WATCHERS)
-
-    async def cover(self, operation: Operation) -> None:
-        """Note that the run that an operation is about is there: it tells of its end by itself."""
-        await self._update(
-            self.layout.item(operation),
-            when=[[Check("run", "absent")], [Check("outcome", "absent"), _of(operation)]],
-            set={"covered": True},
-            create=operation,
-        )
-
-
-def _of(operation: Operation) -> Check:
-    return Check("round", "=", operation.round)
 
 
 def begins_in_vain(entry: Scheduled | Withdrawn) -> bool:

@@ -244,6 +244,19 @@ class Operations(Families):
             found = written.item
         return found
 
+    async def cover(self, operation: Operation) -> None:
+        """Note that the run that an operation is about is there: it tells of its end by itself."""
+        written = await self._update(
+            self.layout.item(operation),
+            when=[[Check("run", "absent")], as_read(operation)],
+            set={"covered": True},
+            create=operation,
+        )
+        found: Operation | None = written.item
+        while not written.ok and found is not None and found.round < operation.round:
+            written = await self._renew_item(found, operation, {"covered": True})
+            found = written.item
+
     async def settle(
         self,
         operation: Operation,

@@ -41,6 +41,7 @@ from rewake.stores.answers import (
 )
 from rewake.stores.history import is_withdrawn
 from rewake.stores.keys import header_key
+from rewake.stores.set_back import Dated
 from rewake.stores.signals import Signals
 from rewake.stores.table import Check, Key
 from rewake.stores.turns import earliest
@@ -211,13 +212,19 @@ class Store(Signals):
 
     # --- due times -------------------------------------------------------------------------
 
-    async def postpone(self, key: Key, seen: Millis, due: Millis | None) -> bool:
+    async def postpone(
+        self, key: Key, seen: Millis, due: Millis | None, *, of: Dated | None = None
+    ) -> bool:
         """Postpone a due time, unless another process did; the one that did acts on the item.
+
+        `of`: the item as it was read, if that is why. It may have gone on and left its due time as
+        it was, early for what it waits for now, which the later one need not be.
 
         A write that was reported as failed is recognised by what it wrote. If two write the same at
         the same moment both act, which is harmless; if none did, the item would wait once more.
         """
-        written = await self._update(key, when=[[Check("due", "=", seen)]], set={"due": due})
+        same = [Check("due", "=", seen), *([] if of is None else _stands(of))]
+        written = await self._update(key, when=[same], set={"due": due})
         found: Header | Operation | None = written.item
         return written.ok or (found is not None and due is not None and found.due == due)
 
@@ -255,3 +262,14 @@ class Store(Signals):
             if (found.epoch, found.due) != (seen.epoch, seen.due) or found.gap <= 0 < seen.gap:
                 return False
             seen = found
+
+
+def _stands(item: Dated) -> list[Check]:
+    """The checks that nobody has claimed or suspended it since it was read."""
+    if isinstance(item, Header):
+        names: tuple[str, ...] = ("state", "epoch")
+    elif isinstance(item, Operation):
+        names = ("owner", "number", "round")
+    else:
+        return []  # their due times are of them alone
+    return [Check(name, "=", getattr(item, name)) for name in names]

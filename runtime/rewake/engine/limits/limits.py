@@ -327,7 +327,7 @@ class Limits:
         header = await self._store.find(holder.run)
         if not holder.key:
             return header is None or header.state in TERMINAL or _was_let_in_vain(header)
-        found = await self._store.operation(holder.run, holder.key)
+        found = of_round(await self._store.operation(holder.run, holder.key), holder.round)
         gone = header is None or header.state in TERMINAL
         if found is None:
             return gone
@@ -391,7 +391,7 @@ class Limits:
         """The message for who was let in and has not begun; None: it has, or waits elsewhere."""
         header = await self._store.find(holder.run)
         if holder.key:
-            found = await self._store.operation(holder.run, holder.key)
+            found = of_round(await self._store.operation(holder.run, holder.key), holder.round)
             gone = found is None or found.owner or _is_in_other(found.line, limit)
             if found is None or header is None or gone:
                 return None  # what has no item is covered by its run's header

@@ -74,7 +74,8 @@ class Ahead:
         # It was read a moment ago: it may be over, or somebody else's.
         if at is None or due is None or due > at or not self._services.clock.now() < at <= until:
             return None
-        if not await self._store.postpone(key, due, at + self._services.settings.grace):
+        later = at + self._services.settings.grace
+        if not await self._store.postpone(key, due, later, of=item):
             return None
         if isinstance(item, Header):
             return Invocation(item.run, not_before=at)

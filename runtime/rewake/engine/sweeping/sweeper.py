@@ -282,8 +282,7 @@ class Sweeper:
     # --- runs ------------------------------------------------------------------------------
 
     async def _check_run(self, header: Header, due: Millis, now: Millis) -> None:
-        settings = self._services.settings
-        key = header_key(header.run)
+        settings, key = self._services.settings, header_key(header.run)
         if header.state is RunState.RUNNING:
             await self._services.hooks.tell_late(header)
             if await self._is_kept(header, key, due, now):
@@ -291,7 +290,7 @@ class Sweeper:
             ended = await self._store.ended(header, now)
             ready_at = (ended or 0) + settings.skew + _backoff(header.deaths)
             if ready_at >= now:
-                await self._store.postpone(key, due, ready_at + 1)
+                await self._store.postpone(key, due, ready_at + 1, of=header)
                 return
         elif header.state in ASLEEP:
             if not await self._is_to_wake(header, now):
@@ -302,17 +301,17 @@ class Sweeper:
                 await self._services.wake(header.run)
                 return
         elif header.state is not RunState.READY:
-            await self._lay_down(header, due, now)
+            await self._lay_down(header, key, due, now)
             return
         sent = header.epoch == 0 and await self._services.is_in_a_queue()
-        if await self._store.postpone(key, due, now + settings.grace) and not sent:
+        if await self._store.postpone(key, due, now + settings.grace, of=header) and not sent:
             await self._services.wake(header.run)
 
-    async def _lay_down(self, header: Header, due: Millis, now: Millis) -> None:
+    async def _lay_down(self, header: Header, key: Key, due: Millis, now: Millis) -> None:
         """Do what is left to do of a run that does not go on by itself."""
         if not await self._services.hooks.tell(header):
             # Who has its code knows whom to tell.
-            await self._store.postpone(header_key(header.run), due, now + MAX_BACKOFF)
+            await self._store.postpone(key, due, now + MAX_BACKOFF, of=header)
         else:
             is_over = header.state is not RunState.STUCK
             left = await self._store.cancel_left(header, now) if is_over else None
@@ -327,7 +326,7 @@ class Sweeper:
         held = heart.holds(item.owner)
         if await heart.keeps(item.owner):
             if item.process:
-                await self._keep_looking(key, due, now)
+                await self._look_later(item, key, due, now)
             return True  # else it has just renewed a late lease
         if held:
             return True  # until now: it is not as it was read any more
@@ -337,15 +336,17 @@ class Sweeper:
             return True
         if await self._store.ended(item, now) is not None:
             return False
-        at = item.lease + self._services.settings.skew + 1
-        if item.process:
-            await self._keep_looking(key, due, now)
-        elif at > now:
-            await self._store.postpone(key, due, at)
+        await self._look_later(item, key, due, now)
         return True  # else it is noted that its lease is over: it is looked at again
 
-    async def _keep_looking(self, key: Key, due: Millis, now: Millis) -> None:
-        await self._store.postpone(key, due, next_look(now, self._services.settings.lease))
+    async def _look_later(
+        self, item: Header | Operation, key: Key, due: Millis, now: Millis
+    ) -> None:
+        """Look again at what somebody holds who lives."""
+        settings = self._services.settings
+        at = next_look(now, settings.lease) if item.process else item.lease + settings.skew + 1
+        if at > now:
+            await self._store.postpone(key, due, at, of=item)
 
     async def _is_to_wake(self, header: Header, now: Millis) -> bool:
         """Whether nothing but waking a parked run is left to do."""
@@ -434,14 +435,15 @@ class Sweeper:
         if operation.owner and await self._is_kept(operation, key, due, now):
             return
         dispatched, open_ = operation.kind.traits.dispatched, operation.outcome is None
+        later = now + self._services.settings.grace
         if open_ and not dispatched and operation.lease > now:  # something was heard of it
-            await self._store.postpone(key, due, operation.lease)
+            await self._store.postpone(key, due, operation.lease, of=operation)
             self._arm_soon(Due(operation.lease, key), now)
         elif self._is_to_take(operation):
             if self._services.slots.free:  # else it stays due: another process may have room
                 await self._act_on(operation, key, due, now)
-        elif await self._store.postpone(key, due, now + self._services.settings.grace):
-            await self._act_on(operation, key, now + self._services.settings.grace, now)
+        elif await self._store.postpone(key, due, later, of=operation):
+            await self._act_on(operation, key, later, now)
 
     async def _look_at_put_off(self, history: History, now: Millis) -> None:
         """Look at once at the tasks that were put off while their run was paused."""
@@ -489,10 +491,8 @@ class Sweeper:
         run, key, tag = operation.run, operation.key, operation.tag
         if not tag or not self._services.tags.serves(tag) or operation.outcome is not None:
             return False
-        return not (
-            is_suspect(operation.deaths + bool(operation.owner))
-            or self._services.elsewhere.is_aside(run, key)
-        )
+        suspect = is_suspect(operation.deaths + bool(operation.owner))
+        return not (suspect or self._services.elsewhere.is_aside(run, key))
 
 
 def _backoff(deaths: int) -> Millis:
