@@ -12,9 +12,10 @@ from msgspec import Raw
 
 from rewake.clock import SystemClock
 from rewake.encoded import Failure
+from rewake.kin import Watcher
 from rewake.limited import Line
 from rewake.noted import Try
-from rewake.records import Header, Invocation, Started, Value
+from rewake.records import Header, Invocation, Item, Started, Value
 from rewake.stores.answers import Committed, Refused, RunClaim, Taken, TaskClaim
 from rewake.stores.keys import header_key
 from rewake.stores.memory import MemoryTable
@@ -51,6 +52,12 @@ class Slow(MemoryTable):
             self.meanwhile = None
             await happens()
         return await super().update(key, **how)
+
+    async def put(self, key: Key, item: Item, *, absent: bool = False) -> Written:
+        happens, self.meanwhile = self.meanwhile, None
+        if happens is not None:
+            await happens()
+        return await super().put(key, item, absent=absent)
 
 
 def claim(owner: str, now: int = NOW, round: int = 0) -> TaskClaim:
@@ -142,5 +149,23 @@ def test_a_look_at_a_run_that_has_gone_on_puts_nothing_off() -> None:
         assert parked.due is not None
         assert parked.due <= soon
         assert await store.postpone(key, parked.due, soon, of=parked)
+
+    asyncio.run(main())
+
+
+def test_who_stood_still_as_a_retry_came_to_wait_waits_in_its_place_no_more() -> None:
+    """Else the end of a run would be told to a round that is over, and the retry wait for ever."""
+    table, store = slow_store()
+
+    async def main() -> None:
+        header = Header("child", "work", NOW, seed=1, runtime=1, due=NOW)
+        await store.start(header, Started(NOW, Value("json", Raw(b"{}"))))
+
+        async def meanwhile() -> None:
+            await store.watch("child", Watcher("r", "a", 1))
+
+        table.meanwhile = meanwhile
+        await store.watch("child", Watcher("r", "a", 0))
+        assert await store.watchers("child") == [Watcher("r", "a", 1)]
 
     asyncio.run(main())

@@ -100,7 +100,10 @@ class Families(Cancels):
         place = watcher_key(run, watcher)
         before: Watcher | None = await self._again(lambda: self._table.get(place))
         if before is None or before.round < watcher.round:
-            await self._put(place, watcher)
+            # Who stood still since a retry must not take back what that has said.
+            older = [[Check("round", "absent")], [Check("round", "<", watcher.round)]]
+            new = {"round": watcher.round}
+            await self._update(place, when=older, set=new, create=watcher)
         found = await self.header(run)
         if not found.watched:
             written = await self._update(
