@@ -9,7 +9,9 @@ import pytest
 
 from rewake import concurrency, sleep, task, wait_for_signal, workflow
 from rewake.engine.outside.signals import Signals
-from rewake.errors import TaskError
+from rewake.engine.sweeping.deadlocks import Deadlocks
+from rewake.errors import StoreUnavailable, TaskError
+from rewake.records import Header
 from rewake.states import RunState
 from tests.support.virtual import TABLES, Bench, virtually
 
@@ -64,6 +66,25 @@ def test_two_runs_that_wait_for_each_other(table: str, cached: int) -> None:
             assert ends == {"r": "right told RunConflict", "l": ends["r"]}
 
     virtually([left, right], body, table=table, cached=cached)
+
+
+def test_a_look_for_a_circle_that_fails_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that does not answer as somebody looks, or a death, leaves no circle as it is."""
+    look_at, failed = Deadlocks.look_at, [0]
+
+    async def failing(self: Deadlocks, header: Header, *about: Any, rests: bool) -> None:
+        failed[0] += rests
+        if rests and failed[0] < 4:
+            raise StoreUnavailable("for a moment")
+        await look_at(self, header, *about, rests=rests)
+
+    monkeypatch.setattr(Deadlocks, "look_at", failing)
+
+    async def body(bench: Bench) -> None:
+        await bench.engine.start("left", {"but": ""}, run="l")
+        assert "RunConflict" in await bench.result("l", LONG)
+
+    virtually([left, right], body)
 
 
 @pytest.mark.parametrize("but", ["signal", "time", "no circle"])

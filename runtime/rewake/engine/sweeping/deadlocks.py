@@ -47,12 +47,6 @@ class Parked(NamedTuple):
     waits: tuple[Wait, ...]
 
 
-def waits_for_others(history: History) -> bool:
-    """Whether all that a run waits for are the ends of others, or their places."""
-    waits = [(entry, history.item(entry)) for entry in history.awaited()]
-    return all(e.kind in _OF_RUNS or (item is not None and item.line) for e, item in waits)
-
-
 class Deadlocks:
     """Finds them, and ends them, in one process."""
 
@@ -61,11 +55,14 @@ class Deadlocks:
         self._store = services.store
         self._deliveries = deliveries
 
-    async def look_at(self, header: Header) -> None:
+    async def look_at(self, header: Header, history: History, *, rests: bool) -> None:
         """End the deadlock that a parked run is in, if it is in one.
 
-        The wait that fails is the same whoever looks, so that no more than one does.
+        `rests`: nothing that it waits for may have been lost. The wait that fails is the same
+        whoever looks, so that no more than one does.
         """
+        if not (rests and _waits_for_others(history)):
+            return
         found = await self._all_from(header.run)
         circle = [] if found is None else _circle(header.run, found)
         if found is None or not circle:
@@ -174,6 +171,12 @@ class Deadlocks:
         if is_let_in or any(each.key for each in book.holders):
             return None  # it has its place, or a task has one, and ends by itself
         return Wait(tuple(holders), key, line)
+
+
+def _waits_for_others(history: History) -> bool:
+    """Whether all that a run waits for are the ends of others, or their places."""
+    waits = [(entry, history.item(entry)) for entry in history.awaited()]
+    return all(e.kind in _OF_RUNS or (item is not None and item.line) for e, item in waits)
 
 
 def _told(victim: str, steps: list[tuple[str, Wait]], found: dict[str, Parked]) -> str:

@@ -19,7 +19,7 @@ from rewake.engine.schedules.schedules import Schedules
 from rewake.engine.services import Services
 from rewake.engine.sweeping.ahead import Ahead, look_at
 from rewake.engine.sweeping.clock_watch import ClockWatch
-from rewake.engine.sweeping.deadlocks import Deadlocks, waits_for_others
+from rewake.engine.sweeping.deadlocks import Deadlocks
 from rewake.engine.sweeping.deaths import Deaths
 from rewake.engine.sweeping.intake import Intake
 from rewake.engine.sweeping.parked import Parked
@@ -356,8 +356,7 @@ class Sweeper:
         if self._must_wake(header, now) and not check:
             return True
         if check or not moments:
-            if await self._check_operations(header, now):
-                await self._deadlocks.look_at(header)
+            await self._check_operations(header, now)
             return False
         # It is early: moving it costs more than another look, if that is soon.
         if min(moments) > now + self._services.settings.sweep:
@@ -369,8 +368,8 @@ class Sweeper:
         wake = look_at(header, self._services.settings.grace)
         return header.gap <= 0 or (wake is not None and wake <= now)
 
-    async def _check_operations(self, header: Header, now: Millis) -> bool:
-        """Check the tasks that have no due time of their own; whether others alone can go on."""
+    async def _check_operations(self, header: Header, now: Millis) -> None:
+        """Check the tasks that have no due time of their own; if it has none, whom it waits for."""
         settings, hooks = self._services.settings, self._services.hooks
         await hooks.tell_late(header)
         history = await self._looked_at(header)
@@ -396,16 +395,16 @@ class Sweeper:
         wake = self._must_wake(header, now) or found.goes_on
         if wake or unattended:
             found.soon()
-        rests = found.next() is None
+        # Before what follows, after which nobody looks again: whoever does may die over it.
+        await self._deadlocks.look_at(header, history, rests=found.next() is None)
         found.look_at(*hooks.looks_at(header))
         timer = None if wake else look_at(header, settings.grace)
         missed = wake and found.missed
         if not await self._store.recheck(header, check_at=found.next(), wake=timer, arrived=missed):
-            return False
+            return
         if wake:
             await self._services.wake(header.run)
         await self._services.dispatch(unattended)
-        return rests and waits_for_others(history)
 
     async def _looked_at(self, header: Header) -> History:
         """What a run has asked for, with the items of what is open or was withdrawn.
