@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -17,19 +16,15 @@ from rewake import (
     TaskError,
     approval,
     bind,
-    block,
     callback,
-    emit,
     sleep,
     step,
     task,
     task_context,
-    wait_for_event,
-    wait_for_signal,
     workflow,
 )
 from rewake.authoring.approval import Approval, Decision
-from rewake.codecs import AesGcm, CheckpointForged, Context
+from rewake.codecs import AesGcm, CheckpointForged
 from rewake.engine.outside.approvals import Approvals
 from rewake.engine.outside.callbacks import Callbacks
 from rewake.errors import CheckpointUnreadable, ReadableElsewhere, RunConflict
@@ -542,103 +537,6 @@ def test_a_digest_key_that_was_changed_is_refused() -> None:
         assert "CheckpointForged" in header.error
 
     virtually([takes, answer], body, secret=SEALING)
-
-
-# --- codecs of one's own -----------------------------------------------------------------------
-
-
-class Locked:
-    """A codec of the app's own, whose key service can be out of reach."""
-
-    def __init__(self) -> None:
-        self.is_open = True
-        self.refused, self.times = "", 0
-
-    def encode(self, data: bytes, context: Context) -> bytes:
-        if context.purpose == self.refused:
-            self.times += 1
-            raise ConnectionError("the key service does not answer")
-        return context.purpose.encode() + b"|" + data[::-1]
-
-    def decode(self, data: bytes, context: Context) -> bytes:
-        if not self.is_open:
-            raise ConnectionError("the key service does not answer")
-        purpose, _, rest = data.partition(b"|")
-        if purpose.decode() != context.purpose:
-            raise CheckpointForged("of another purpose")
-        return rest[::-1]
-
-
-def test_a_codec_that_fails_is_waited_for() -> None:
-    """What the app's own codec raises is no outcome: the run waits until it works again."""
-    codec = Locked()
-
-    async def body(bench: Bench) -> None:
-        run = (await bench.start("waits", word=CANARY)).run
-        await asyncio.sleep(20)
-        bench.engine.services.cache.clear()
-        codec.is_open = False
-        await asyncio.sleep(500)
-        assert (await bench.engine.get(run)).state in LIVE
-        codec.is_open = True
-        assert CANARY in await bench.result(run)
-
-    virtually([waits, fails_once, fails], body, secret=SECRET.with_codec(codec))
-
-
-ASKED = ("input", "output", "call", "result", "approval", "emitted", "event", "signal")
-
-
-@task
-async def echoes(word: str) -> str:
-    return word
-
-
-@workflow
-async def shouts(word: str) -> str:
-    return word.upper()
-
-
-@workflow
-async def swallows() -> list[Any]:
-    async def within() -> str:
-        return await echoes("in a block")
-
-    asks: list[Callable[[], Awaitable[Any]]] = [
-        lambda: echoes("a task"),
-        lambda: shouts("a child"),
-        lambda: step(lambda: "a step"),
-        lambda: block("b", within),
-        lambda: approval("ask", timeout=5),
-        lambda: wait_for_signal("s", type=int, timeout=5),
-        lambda: wait_for_event("e", where={"word": CANARY}, timeout=5),
-    ]
-    said: list[Any] = []
-    for ask in asks:
-        try:
-            await emit("next")
-            said.append(str(await ask()))
-        except Exception as error:  # noqa: BLE001 - as users write it
-            said.append(type(error).__name__)
-    return said
-
-
-@pytest.mark.parametrize("purpose", ASKED)
-def test_a_codec_that_cannot_encode_is_no_error_of_a_body(purpose: str) -> None:
-    """No body can catch it: what it asks for is asked for once more when the codec works."""
-    codec = Locked()
-
-    async def body(bench: Bench) -> None:
-        right = await bench.run("swallows")
-        run = (await bench.start("swallows")).run
-        codec.refused = purpose
-        await asyncio.sleep(200)
-        assert codec.times > 1
-        assert (await bench.engine.get(run)).state in LIVE
-        codec.refused = ""
-        assert await bench.result(run) == right
-
-    virtually([swallows, shouts, echoes], body, secret=SECRET.with_codec(codec))
 
 
 def test_a_text_that_looks_encrypted_is_a_text() -> None:

@@ -1,0 +1,124 @@
+"""A payload codec of the app's own that fails, as a key service does that is out of reach."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from rewake import (
+    approval,
+    block,
+    emit,
+    sleep,
+    step,
+    task,
+    wait_for_event,
+    wait_for_signal,
+    workflow,
+)
+from rewake.codecs import CheckpointForged, Context
+from rewake.states import LIVE
+from tests.support.virtual import SECRET, Bench, virtually
+
+ASKED = ("input", "output", "call", "result", "approval", "emitted", "event", "signal")
+
+
+class Locked:
+    """A codec of the app's own, whose key service can be out of reach."""
+
+    def __init__(self) -> None:
+        self.is_open = True
+        self.refused, self.times = "", 0
+
+    def encode(self, data: bytes, context: Context) -> bytes:
+        if context.purpose == self.refused:
+            self.times += 1
+            raise ConnectionError("the key service does not answer")
+        return context.purpose.encode() + b"|" + data[::-1]
+
+    def decode(self, data: bytes, context: Context) -> bytes:
+        if not self.is_open:
+            raise ConnectionError("the key service does not answer")
+        purpose, _, rest = data.partition(b"|")
+        if purpose.decode() != context.purpose:
+            raise CheckpointForged("of another purpose")
+        return rest[::-1]
+
+
+@workflow
+async def waits(word: str) -> str:
+    found = await echoes(word)
+    await sleep(100)
+    return await echoes(found)
+
+
+def test_a_codec_that_fails_is_waited_for() -> None:
+    """What the app's own codec raises is no outcome: the run waits until it works again."""
+    codec = Locked()
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("waits", word="a word")).run
+        await asyncio.sleep(20)
+        bench.engine.services.cache.clear()
+        codec.is_open = False
+        await asyncio.sleep(500)
+        assert (await bench.engine.get(run)).state in LIVE
+        codec.is_open = True
+        assert await bench.result(run) == "a word"
+
+    virtually([waits, echoes], body, secret=SECRET.with_codec(codec))
+
+
+@task
+async def echoes(word: str) -> str:
+    return word
+
+
+@workflow
+async def shouts(word: str) -> str:
+    return word.upper()
+
+
+@workflow
+async def swallows() -> list[Any]:
+    async def within() -> str:
+        return await echoes("in a block")
+
+    asks: list[Callable[[], Awaitable[Any]]] = [
+        lambda: echoes("a task"),
+        lambda: shouts("a child"),
+        lambda: step("says", lambda: "a step"),
+        lambda: block("b", within),
+        lambda: approval("ask", timeout=5),
+        lambda: wait_for_signal("s", type=int, timeout=5),
+        lambda: wait_for_event("e", where={"word": "x"}, timeout=5),
+    ]
+    said: list[Any] = []
+    for ask in asks:
+        try:
+            await emit("next")
+            said.append(str(await ask()))
+        except Exception as error:
+            said.append(type(error).__name__)
+    return said
+
+
+@pytest.mark.parametrize("purpose", ASKED)
+def test_a_codec_that_cannot_encode_is_no_error_of_a_body(purpose: str) -> None:
+    """No body can catch it: what it asks for is asked for once more when the codec works."""
+    codec = Locked()
+
+    async def body(bench: Bench) -> None:
+        right = await bench.run("swallows")
+        run = (await bench.start("swallows")).run
+        codec.refused = purpose
+        await asyncio.sleep(200)
+        assert codec.times > 1
+        assert (await bench.engine.get(run)).state in LIVE
+        codec.refused = ""
+        assert await bench.result(run) == right
+
+    virtually([swallows, shouts, echoes], body, secret=SECRET.with_codec(codec))
