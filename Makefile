@@ -10,6 +10,8 @@ MINUTES ?=
 SEED ?=
 # Half of the suite waits, for leases and servers: two to a core of a small machine.
 WORKERS ?= 4
+# Where tests are that take long, so that nothing else is collected for them.
+LONG := deploy docs end_to_end hosts kill simulation
 BIN := .venv/bin
 STAMP := .venv/.installed
 
@@ -44,7 +46,7 @@ check: $(STAMP) ## Lint, check the format, check the types
 	$(BIN)/mypy --strict $(SOURCES)
 
 long: $(STAMP) ## Run the tests that `make test` leaves out, as CI does after it: some minutes
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "long and not verify"
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "long and not verify" $(LONG:%=tests/%)
 
 # What takes hours: mutants looked for from nothing, other seeds, one in ten of all points to die at.
 verify: check ## The whole of what `make test` takes a sample of: some hours

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -291,3 +292,16 @@ def test_no_arrow_points_up_inside_the_engine() -> None:
     assert found.keys() == set(ENGINE)
     for room, used in found.items():
         assert used <= {*ENGINE[: ENGINE.index(room) + 1]}, room
+
+
+_LONG = re.compile(r"mark\.long\b|\bsampled\(")
+
+
+def test_what_takes_long_is_where_make_looks_for_it() -> None:
+    """`make long` collects some folders only, and leaves out no test that is marked for it."""
+    said = re.search(r"^LONG := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert said is not None
+    marked = (
+        path for path in (ROOT / "tests").rglob("test_*.py") if _LONG.search(path.read_text())
+    )
+    assert {path.relative_to(ROOT / "tests").parts[0] for path in marked} == {*said[1].split()}
