@@ -1,4 +1,4 @@
-"""Limited tasks of runs that are retried: they wait as those of any other run do."""
+"""Runs that are retried, and limits: they and their tasks wait as those of any other do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from rewake import concurrency, rate, task, workflow
+from rewake import concurrency, rate, singleton, sleep, step, task, workflow
+from rewake.states import RunState
 from rewake.stores.answers import Refused, Taken, TaskClaim
 from tests.support.emptied import emptied
 from tests.support.virtual import TABLES, Bench, Ended, virtually
@@ -15,10 +16,14 @@ begun: list[int] = []
 _emptied = emptied(begun)
 
 
-async def failing_once(n: int) -> int:
+def begin(n: int) -> None:
     begun.append(n)
     if n == 0 and begun.count(0) == 1:
         raise ValueError("not yet")
+
+
+async def failing_once(n: int) -> int:
+    begin(n)
     await asyncio.sleep(10)
     return n
 
@@ -38,6 +43,16 @@ async def alone(n: int) -> int:
 @workflow
 async def asks(which: str, n: int) -> int:
     return await {"seldom": seldom, "alone": alone}[which](n)
+
+
+@workflow(singleton=singleton("cancel"))
+async def newest(n: int) -> int:
+    await step("begin", lambda: begin(n))
+    try:
+        await sleep(30)
+    finally:
+        await sleep(20)
+    return n
 
 
 async def failed(bench: Bench, which: str) -> str:
@@ -103,3 +118,23 @@ def test_a_retry_keeps_the_place_that_it_was_let_in_to() -> None:
         assert [each.run for each in limit.holders] == [run]
 
     virtually([asks, seldom, alone], body)
+
+
+def test_a_singleton_that_is_retried_takes_the_place_of_none() -> None:
+    """A run that failed long ago waits for the newest, also for one that has not begun yet."""
+
+    async def body(bench: Bench) -> None:
+        old = await bench.start("newest", n=0)
+        with pytest.raises(Ended):
+            await bench.result(old.run)
+        older = await bench.start("newest", n=1)
+        await asyncio.sleep(5)
+        new = await bench.start("newest", n=2)
+        await asyncio.sleep(1)
+        await bench.engine.retry(old.run)
+        assert await bench.result(new.run, 100) == 2
+        assert await bench.result(old.run, 100) == 0
+        assert (await bench.engine.get(older.run)).state is RunState.CANCELLED
+        assert begun == [0, 1, 2, 0]
+
+    virtually([newest], body)

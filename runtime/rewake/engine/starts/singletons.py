@@ -53,7 +53,7 @@ async def _settle(services: Services, header: Header, admission: Admission, id: 
     newer = [who.run for key, who in places if own is None or key.sort > own.place]
     for run in dict.fromkeys(newer):
         found = await services.store.find(run)
-        if run != header.run and found is not None and _comes_after(found, own, id):
+        if run != header.run and found is not None and _takes_over(found, own, id):
             return await _cancel(services, await services.store.find(header.run))
     mine = await services.store.find(header.run)
     if own is None or mine is None or mine.owner != header.owner:
@@ -80,6 +80,12 @@ def _comes_after(found: Header, own: Line | None, id: str) -> bool:
     line = _line_of(found.admission, id)
     behind = line is not None and (own is None or line.place > own.place)
     return behind and not found.cancels and found.state not in TERMINAL
+
+
+def _takes_over(found: Header, own: Line | None, id: str) -> bool:
+    """Whether the same run takes this place: one that is retried waits, and takes nobody's."""
+    new = found.admission is not None and found.admission.takes_over
+    return new and _comes_after(found, own, id)
 
 
 async def _cancel(services: Services, found: Header | None) -> bool:
