@@ -11,7 +11,7 @@ from rewake.hosts.databases import Address
 from tests.kill.fleet import ONE, SPREAD, TWO
 from tests.kill.points import AFTER, BEFORE, Kill
 from tests.kill.scenario import carry_out_all, judge
-from tests.kill.stories import Endless, Everything, Story
+from tests.kill.stories import Endless, Everything, Guarded, Story
 from tests.support.aws import bucket_name, table_name
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
@@ -27,9 +27,18 @@ OF_ENDLESS = [
     (TWO, Kill("store", "next_lap", 1, AFTER)),
     (ONE, Kill("table", "put", 60, BEFORE)),
 ]
+OF_GUARDED = [
+    (TWO, Kill("store", "enter", 3, AFTER)),
+    (ONE, Kill("store", "let_begin", 1, AFTER)),
+]
+STORIES = [
+    (Everything, POINTS),
+    (Endless, OF_ENDLESS),
+    pytest.param(Guarded, OF_GUARDED, marks=pytest.mark.verify),
+]
 
 
-@pytest.mark.parametrize(("story", "points"), [(Everything, POINTS), (Endless, OF_ENDLESS)])
+@pytest.mark.parametrize(("story", "points"), STORIES)
 def test_a_killed_server_changes_nothing(
     tmp_path: Path, story: type[Story], points: list[tuple[str, Kill]]
 ) -> None:

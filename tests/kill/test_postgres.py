@@ -11,7 +11,7 @@ from rewake.hosts.databases import Address
 from tests.kill.fleet import ONE, SPREAD
 from tests.kill.points import AFTER, BEFORE, Kill
 from tests.kill.scenario import carry_out_all, judge
-from tests.kill.stories import Endless, Everything, Story
+from tests.kill.stories import Endless, Everything, Guarded, Story
 from tests.support.postgres import cluster, needs_postgres
 
 pytestmark = [pytest.mark.long, needs_postgres]
@@ -28,9 +28,20 @@ OF_ENDLESS = [
     (SPREAD, Kill("table", "put", 60, BEFORE)),
     (ONE, Kill("wait", "event")),
 ]
+OF_GUARDED = [
+    (ONE, Kill("store", "enter", 3, AFTER)),
+    (SPREAD, Kill("store", "reserve", 2, AFTER)),
+    (ONE, Kill("store", "hold_back", 1, BEFORE)),
+    (ONE, Kill("store", "remove", 1, AFTER)),
+]
+STORIES = [
+    (Everything, POINTS),
+    (Endless, OF_ENDLESS),
+    pytest.param(Guarded, OF_GUARDED, marks=pytest.mark.verify),
+]
 
 
-@pytest.mark.parametrize(("story", "points"), [(Everything, POINTS), (Endless, OF_ENDLESS)])
+@pytest.mark.parametrize(("story", "points"), STORIES)
 def test_a_killed_server_changes_nothing(
     tmp_path: Path, story: type[Story], points: list[tuple[str, Kill]]
 ) -> None:
