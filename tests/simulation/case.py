@@ -12,6 +12,7 @@ from tests.simulation.answering import with_response
 from tests.simulation.beating import with_beats
 from tests.simulation.caching import with_cache
 from tests.simulation.calling import unbeaten, with_calls
+from tests.simulation.circling import NO_RING, Ring, ring_of
 from tests.simulation.crowding import Start, aimed_at_starts, crowd_of
 from tests.simulation.emitting import with_items
 from tests.simulation.fanning import with_fan
@@ -49,7 +50,7 @@ class Case:
     other; `joins`: when others come, and what they serve. `replaces`: whether one that dies is
     replaced. `keep`: for how many seconds ended runs are kept; None: for ever. `keyed`: people
     start by a key instead, and there are no `programs`. `crowd`: starts of other workflows.
-    `writes`: how often people write a state.
+    `ring`: runs that wait for one another. `writes`: how often people write a state.
     """
 
     seed: int
@@ -82,6 +83,7 @@ class Case:
     keep: float | None = None
     keyed: bool = False
     crowd: tuple[Start, ...] = ()
+    ring: Ring = NO_RING
     writes: dict[str, int] = field(default_factory=dict)
 
 
@@ -146,6 +148,7 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
         if case.jumpy or any(what in ("outage", "refused") for _, what in case.events):
             case.programs = {name: (unbeaten(p), r) for name, (p, r) in case.programs.items()}
     case.crowd = () if case.jumpy else crowd_of(seed)  # it gathers by clocks that agree
+    case.ring = NO_RING if case.jumpy or case.keep is not None else ring_of(seed)
     aimed_at_starts(case.chaos, random.Random(f"aimed-crowd/{seed}"), case.crowd)
     return case
 

@@ -49,7 +49,7 @@ PRIMITIVES = (
     *("state", "state of a task", "state from outside"),
     *LIMITS.values(),
     *STARTS.values(),
-    *("skip", "refuse", "join"),
+    *("skip", "refuse", "join", "circle"),
 )
 """What is counted."""
 
@@ -64,6 +64,7 @@ def happened(world: World) -> Counter[tuple[str, str]]:
     found["emit"] = world.said.total()
     found["heartbeat"] = len(watch.beats.told)
     found += watch.states.used + watch.doors.used
+    found["circle"] = len(watch.circles.told)
     found.update({LIMITS[kind]: number for kind, number in watch.limits.used.items()})
     return Counter({(UNDER_FAULTS, what): number for what, number in found.items()})
 

@@ -22,6 +22,7 @@ from tests.simulation.known import Run
 from tests.simulation.pausing import Pauser, begins
 from tests.simulation.removing import Keyed, Removing
 from tests.simulation.repeating import Repeater
+from tests.simulation.rings import Rings
 from tests.simulation.signalling import Sender, waits_in
 from tests.simulation.starters import Crowd
 from tests.simulation.stating import miscounted
@@ -73,7 +74,7 @@ class Outside:
         self._going_on: set[str] = set()
         self._readers: dict[str, Readers] = {}
         self._copying: list[asyncio.Task[None]] = []
-        self._crowd = Crowd(case, world)
+        self._crowd, self._rings = Crowd(case, world), Rings(case, world)
         beats = "beats" in str(case.programs)
         self._slack = SLACK + BEATS * beats + JUMP * world.jumpy
         world.on_change = self._changed
@@ -110,7 +111,7 @@ class Outside:
             watch.fail(left)
         if wrong := await miscounted(self._world):
             watch.fail(wrong)
-        for wrong in self._crowd.judge():
+        for wrong in (*self._crowd.judge(), *self._rings.judge()):
             watch.fail(wrong)
         for name, run in watch.runs.items():
             if not watch.broken and run.header.state is not RunState.REMOVED:
@@ -121,7 +122,7 @@ class Outside:
     def _begin(self) -> None:
         """Let people start the runs, and harm them."""
         world = self._world
-        self._copying += self._crowd.begin()
+        self._copying += [*self._crowd.begin(), *self._rings.begin()]
         for key, times in self._case.writes.items():
             self._copying.append(world.spawn(Writer(world, key).write(times)))
         for name in self._case.programs:

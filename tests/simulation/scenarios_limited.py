@@ -1,4 +1,4 @@
-"""Situations of tasks that wait for limits, and of those that tell how far they are."""
+"""Situations of what waits for limits, and of tasks that tell how far they are."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from tests.simulation.beating import with_beats
 from tests.simulation.case import Case, case_of
 from tests.simulation.faults import STALL, Chaos, calm
 from tests.simulation.limiting import with_limits
+from tests.simulation.scenarios_circling import ringed
 
 
 def limited(seed: int, store: str) -> Case:
@@ -91,6 +92,7 @@ def cached(seed: int, store: str) -> Case:
 
 
 LIMITED_SCENARIOS = {
+    "runs wait in a ring": ringed,
     "tasks tell how far they are": beating,
     "whoever is overtaken tells something": overtaken_while_it_tells,
     "runs share results": cached,

@@ -19,7 +19,7 @@ from rewake.states import RunState
 from rewake.stores.sqlite.table import SqliteTable
 from rewake.stores.table import Spread
 from rewake.testing.loop import Spinning, VirtualLoop
-from tests.simulation import crowding, programs
+from tests.simulation import circling, crowding, programs
 from tests.simulation.case import Case, case_of
 from tests.simulation.costs import too_many, units_of
 from tests.simulation.faults import POSTGRES, TRANSACTIONS
@@ -32,7 +32,7 @@ from tests.support.small_dynamodb import SmallDynamo
 from tests.support.small_table import SmallTable
 from tests.support.stores import WholeTable
 
-APP = App(programs, crowding)
+APP = App(programs, crowding, circling)
 
 
 SEALED = "sealed"

@@ -46,6 +46,7 @@ from rewake.stores.history import of_round
 from rewake.stores.keys import CACHED_OF, CHUNKS, OPERATIONS, SIGNALS, forking_key, run_of
 from rewake.stores.table import Key, When, Written, holds
 from tests.simulation.beating import Progress, reading
+from tests.simulation.circling import Circles
 from tests.simulation.doors import Doors
 from tests.simulation.fanning import Joins
 from tests.simulation.kindred import tells, untold
@@ -99,7 +100,7 @@ class Watch:
         self.runs: dict[str, Run] = {}
         self.limits, self.states = Limits(jumpy=world.jumpy), States()
         self.beats, self.doors = Progress(reading(world.secret)), Doors(world)
-        self.joins = Joins()
+        self.joins, self.circles = Joins(), Circles(self.runs, self.limits)
         self.made: set[tuple[str, int]] = set()
         self.numbers: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
         self.broken: list[str] = []
@@ -540,7 +541,8 @@ class Watch:
             self._judge(self.limits.claimed(new))
             if old is not None and old.owner:
                 self._check_taken(name, old)
-        return self._judge(self.limits.given(new, run.open.get(new.key)))
+        given = self.limits.given(new, run.open.get(new.key))
+        return self._judge(given or self.circles.ended(new))
 
     def _copies(self, new: Operation) -> None:
         """What a fork is made of is put before it is there: what has ended, held by nobody."""

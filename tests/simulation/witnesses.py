@@ -19,6 +19,7 @@ from tests.simulation.mutants_answering import ANSWERING
 from tests.simulation.mutants_beating import BEATING
 from tests.simulation.mutants_beside import BESIDE
 from tests.simulation.mutants_calling import CALLING
+from tests.simulation.mutants_circling import CIRCLING
 from tests.simulation.mutants_counting import COUNTING
 from tests.simulation.mutants_following import FOLLOWING
 from tests.simulation.mutants_grouping import GROUPING
@@ -48,6 +49,7 @@ ALL_MUTANTS: tuple[Mutant, ...] = (
     *BEATING,
     *BESIDE,
     *CALLING,
+    *CIRCLING,
     *COUNTING,
     *FOLLOWING,
     *GROUPING,

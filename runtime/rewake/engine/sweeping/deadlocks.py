@@ -1,10 +1,11 @@
 """Runs that wait for one another's end in a circle, so that none of them would ever go on.
 
-Looked for when a look at a parked run finds nothing that may have been lost: it waits for the ends
-of other runs alone, or for places in limits that other runs hold. If each of these is parked too,
-has no timer and waits for nothing else, and so on, then none can go on by itself. A wait of a run
-that is in the circle fails then, with the circle in its error. What may still go on, since it waits
-for a moment, a person, a signal, an event or a task as well, is left alone.
+Looked for when a look at a parked run finds nothing that may have been lost, and when a look at a
+limit finds a line: a run waits for the ends of other runs alone, or for places that other runs
+hold. If each of these is parked too, has no timer and waits for nothing else, and so on, then none
+can go on by itself. A wait of a run that is in the circle fails then, with the circle in its error.
+What may still go on, since it waits for a moment, a person, a signal, an event or a task as well,
+is left alone.
 
 All that is read must be the same when it is read again, as a whole: else something goes on.
 """
@@ -18,6 +19,7 @@ from rewake.engine.services import Services
 from rewake.engine.turns.deliveries import Deliveries
 from rewake.errors import StuckError
 from rewake.kinds import Kind, OutcomeKind
+from rewake.ledger import Limit
 from rewake.limited import LimitKind, Line, Terms, in_order
 from rewake.records import Failure, Header, Operation, Outcome
 from rewake.states import RunState
@@ -58,18 +60,39 @@ class Deadlocks:
     async def look_at(self, header: Header, history: History, *, rests: bool) -> None:
         """End the deadlock that a parked run is in, if it is in one.
 
-        `rests`: nothing that it waits for may have been lost. The wait that fails is the same
-        whoever looks, so that no more than one does.
+        `rests`: nothing that it waits for may have been lost.
         """
-        if not (rests and _waits_for_others(history)):
+        if rests and _waits_for_others(history):
+            await self._look_from(header.run)
+
+    async def behind(self, limit: Limit) -> None:
+        """End the deadlock of who waits in the line of a limit, if all who hold it are in one.
+
+        Who lines up last closes a circle that no look at the runs in it has seen.
+        """
+        if not limit.waits or limit.kind != LimitKind.CONCURRENCY:
             return
-        found = await self._all_from(header.run)
-        circle = [] if found is None else _circle(header.run, found)
-        if found is None or not circle:
-            return
+        for holder in limit.holders:
+            if holder.key or not await self._look_from(holder.run):
+                return  # the line goes on
+
+    async def _look_from(self, run: str) -> bool:
+        """End the deadlock that a run is in, if it is in one. False: it may go on by itself.
+
+        The wait that fails is the same whoever looks, so that no more than one does.
+        """
+        found = await self._all_from(run)
+        if found is None:
+            return False
+        if circle := _circle(run, found):
+            await self._end(run, circle, found)
+        return True
+
+    async def _end(self, run: str, circle: list[tuple[str, str]], found: dict[str, Parked]) -> None:
+        """Let one wait of a circle fail, if all is still as it was found."""
         waits = {a: next(w for w in found[a].waits if b in w.runs) for a, b in circle}
         victim = min((run for run, wait in waits.items() if wait.key), default="")
-        if not victim or await self._all_from(header.run) != found:
+        if not victim or await self._all_from(run) != found:
             return
         place = [run for run, _ in circle].index(victim)
         told = _told(
@@ -91,7 +114,7 @@ class Deadlocks:
         carry_on = services.home is not None
         await self._deliveries.end_wait(blank, outcome, services.clock.now(), carry_on=carry_on)
         if entry.kind is Kind.CHILD:
-            told = f"run {run} does not wait for it any more: {failure.message}"
+            told = f"run {run} does not wait for it any more"  # its own error says why
             await self._store.call_off(wait.runs[0], told, of=run)
 
     # --- what is read ------------------------------------------------------------------------

@@ -264,20 +264,18 @@ class Sweeper:
     async def _see_to(self, item: Dated, key: Key, due: Millis, now: Millis) -> None:
         """Do what is to be done for an item that is due."""
         if isinstance(item, Process):
-            await self._check_process(item, due, now)
+            for each in await self._deaths.check(item, due, now):
+                self._arm_soon(each, now)
         elif isinstance(item, Limit):
             if (next_look := await self._services.limits.check(item, now)) is not None:
                 self._arm_soon(next_look, now)
+                await self._deadlocks.behind(item)
         elif isinstance(item, Header):
             await self._check_run(item, due, now)
         elif isinstance(item, Published):
             await self._services.events.check(item, due, now)
         else:
             await self._check_operation(item, key, due, now)
-
-    async def _check_process(self, process: Process, due: Millis, now: Millis) -> None:
-        for each in await self._deaths.check(process, due, now):
-            self._arm_soon(each, now)
 
     # --- runs ------------------------------------------------------------------------------
 
