@@ -101,7 +101,7 @@ ELSEWHERE = [(scenario, store) for scenario in SCENARIOS for store in STORES[1:]
 def test_scenarios(case: tuple[str, str], whole: bool) -> None:
     """What random faults would seldom bring about ends as it should, too."""
     scenario, store = case
-    few = 2 if store == POSTGRES else 4
+    few = 2 if store == POSTGRES else 3
     for seed in range(20 if whole else few):
         assert simulate(SCENARIOS[scenario](seed, store)).broken == [], seed
 
