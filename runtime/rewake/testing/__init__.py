@@ -13,5 +13,6 @@ assert run.result() == "..."           # and waiting, which jumps to what is due
 from __future__ import annotations
 
 from rewake.testing.environment import AsyncEnvironment, Environment
+from rewake.testing.outsider import Response
 
-__all__ = ["AsyncEnvironment", "Environment"]
+__all__ = ["AsyncEnvironment", "Environment", "Response"]

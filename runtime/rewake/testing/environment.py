@@ -19,6 +19,7 @@ from rewake.errors import UsageError
 from rewake.records import Millis
 from rewake.testing.clock import EPOCH
 from rewake.testing.fakes import Faked, Fakes
+from rewake.testing.outsider import Response, request_of, response_of
 from rewake.testing.process import FOREVER, TOKEN, URL
 from rewake.testing.transport import InWorld
 from rewake.testing.world import World
@@ -31,6 +32,7 @@ class _Within:
 
     _world: World
     _fakes: Fakes
+    _carrier: InWorld
 
     def _make(
         self,
@@ -45,7 +47,8 @@ class _Within:
             made.schedules = {}
         epoch = EPOCH if start is None else _moment(start)
         self._world, self._fakes = World(made, epoch, replays=replays), Fakes(made)
-        return InWorld(self._world)
+        self._carrier = InWorld(self._world)
+        return self._carrier
 
     @property
     def now(self) -> datetime:
@@ -109,6 +112,25 @@ class Environment(_Within, Client):
     def do(self, flow: Flow[T]) -> T:
         return self._world.drive(self._asking.do(flow))
 
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | str = b"",
+        json: Any = None,
+        form: Mapping[str, str] | None = None,
+    ) -> Response:
+        """Send what others send: a webhook's delivery, a form of an approval's page, a callback.
+
+        `url`: a path of this server, or a link to it. It has one body at most, and no token unless
+        a header has it. Raises `UsageError`, and `ServerUnavailable` if the process dies before it
+        answers.
+        """
+        asked = request_of(method, url, headers, content, json, form)
+        return response_of(self._world.drive(self._carrier.request(asked)))
+
     def advance(self, time: Seconds) -> None:
         """Let so much time pass (seconds or a `timedelta`), and all happen that is due in it."""
         self._world.drive(self._world.pass_time(_span(time)))
@@ -146,6 +168,20 @@ class AsyncEnvironment(_Within, AsyncClient):
     async def do(self, flow: Flow[T]) -> T:
         """Carry out a flow. Raises `RewakeError`."""
         return await self._world.carry(super().do(flow))
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | str = b"",
+        json: Any = None,
+        form: Mapping[str, str] | None = None,
+    ) -> Response:
+        """Send what others send, as `Environment.request`."""
+        asked = request_of(method, url, headers, content, json, form)
+        return response_of(await self._world.carry(self._carrier.request(asked)))
 
     async def advance(self, time: Seconds) -> None:
         """Let so much time pass (seconds or a `timedelta`), and all happen that is due in it."""

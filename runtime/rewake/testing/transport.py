@@ -13,12 +13,14 @@ import msgspec
 
 from rewake.client.answers import Answer, Lost
 from rewake.client.asking import Ask
+from rewake.testing.outsider import Request
 from rewake.testing.process import FOREVER, URL
 from rewake.testing.world import World
 
 
 class InWorld:
-    """Sends to the process of a world, once all is done there that can be done at this moment.
+    """Sends to the process of a world, once all is done there that can be done at this moment; and
+    answers once all is done that follows at once, so that a test sees what its fakes were asked.
 
     A request that waits asks again whenever something was written, and never looks at a clock.
     """
@@ -34,7 +36,10 @@ class InWorld:
         while True:
             await self._world.settled()
             seen = self._world.table.writes
-            got = await self._world.asked(self._exchange(ask, headers))
+            url = replace(ask, wait=0).address(URL)
+            work = self._exchange(ask.method, url, headers, ask.body or b"")
+            got = await self._world.asked(work)
+            await self._world.settled()
             if not ask.wait or ask.method != "GET" or not _is_pending(ask, got):
                 return got
             if not await self._world.changed(seen, until):
@@ -43,9 +48,20 @@ class InWorld:
     async def close(self) -> None:
         """Nothing is open."""
 
-    async def _exchange(self, ask: Ask, headers: Mapping[str, str]) -> Answer:
+    async def request(self, asked: Request) -> Answer | Lost:
+        """Send what somebody else sends, and read the answer whole."""
+        await self._world.settled()
+        url = f"{URL}{asked.target}"
+        work = self._exchange(asked.method, url, asked.headers, asked.content)
+        got = await self._world.asked(work)
+        await self._world.settled()
+        return got
+
+    async def _exchange(
+        self, method: str, url: str, headers: Mapping[str, str], content: bytes
+    ) -> Answer:
         status, told, body = 0, dict[str, str](), b""
-        sent = [{"type": "http.request", "body": ask.body or b""}]
+        sent = [{"type": "http.request", "body": content}]
 
         async def receive() -> dict[str, Any]:
             if not sent:
@@ -60,8 +76,7 @@ class InWorld:
             else:
                 body += message.get("body", b"")
 
-        url = replace(ask, wait=0).address(URL)
-        scope = scope_of(ask.method, url, {"host": urlsplit(url).netloc, **headers})
+        scope = scope_of(method, url, {"host": urlsplit(url).netloc, **headers})
         await self._world.process.http(scope, receive, send)
         return Answer(status, told, body)
 
