@@ -8,6 +8,7 @@ import sys
 import time
 
 from tests.simulation.case import case_of
+from tests.simulation.scheduling import SCHEDULES, played
 from tests.simulation.simulate import DYNAMODB, SEALED, simulate
 from tests.simulation.tally import STORES, Tally, tally_of
 from tests.simulation.witnesses import ALL_MUTANTS, look_for, write
@@ -24,8 +25,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument(
         "--store",
-        choices=(*STORES, SEALED, DYNAMODB),
-        help="only on this table (sealed: with a codec; dynamodb: on a small one of that)",
+        choices=(*STORES, SEALED, DYNAMODB, SCHEDULES),
+        help="only on this table (sealed: with a codec; dynamodb: on a small one of that), or "
+        "with --seed only the schedule",
     )
     parser.add_argument("--trace", action="store_true", help="with --seed: all that happened")
     parser.add_argument(
@@ -42,6 +44,10 @@ def main() -> int:
 
 def _one(seed: int, stores: tuple[str, ...], *, trace: bool) -> int:
     broken = False
+    if stores == (SCHEDULES,):
+        wrong, used = played(seed)
+        _say(f"schedule {seed}: {dict(used)}; broken: {wrong}")
+        return int(bool(wrong))
     for store in stores:
         case = case_of(seed, store)
         verdict = simulate(case)
@@ -62,7 +68,7 @@ def _many(seeds: range, stores: tuple[str, ...], workers: int) -> int:
         for tally in pool.imap_unordered(tally_of, slices):
             total.add(tally)
             for seed, store, promise in tally.broken:
-                again = f"python -m tests.simulation --seed {seed} --store {store} --trace"
+                again = f"python -m tests.simulation --seed {seed} --store '{store}' --trace"
                 _say(f"BROKEN: {promise}\n  {again}")
             elapsed = time.monotonic() - began
             if elapsed - shown > 10:

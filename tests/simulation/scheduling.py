@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 from unittest.mock import patch
@@ -26,12 +27,16 @@ from rewake.records import Header, Millis
 from rewake.schedules.definition import run_of_moment, times_of
 from rewake.schedules.times import many
 from rewake.signing.secret import Secret
-from rewake.states import TERMINAL
+from rewake.states import TERMINAL, RunState
 from rewake.stores.ended import ended_at
 from rewake.stores.memory import MemoryTable
 from rewake.testing.clock import EPOCH
 from rewake.testing.loop import VirtualLoop
+from tests.simulation.simulate import quiet
 
+SCHEDULES = "schedules under faults"
+USES = ("begun", "cancelled", "passed over")
+"""What is counted: runs, those that gave way to the next one, and times that have none."""
 CALLS = ("get", "get_many", "put", "update", "query", "due", "delete")
 HARM, CALM = 300.0, 400.0
 """Seconds in which things go wrong, and in which nothing does."""
@@ -110,6 +115,8 @@ class World:
         self.catch_up = self.chance.choice((0, 60, 3_600))
         self.app = self._made_app()
         self.engines: list[tuple[Engine, Faulty, Clock]] = []
+        self.faults = 0
+        self.used = Counter[str]()
         self._count = itertools.count()
 
     def _made_app(self) -> App:
@@ -139,10 +146,12 @@ class World:
     def fault(self) -> str:
         """What goes wrong with a call, mostly nothing; in an outage, all."""
         if self.outage[0] <= self.loop.seconds < self.outage[1]:
+            self.faults += 1
             return self.chance.choice(("before", "told failed"))
         if not self.harms or not self.budget or self.chance.random() >= self.rate:
             return ""
         self.budget -= 1
+        self.faults += 1
         return self.chance.choice(("before", "told failed", "dies", "dies after", "stall"))
 
     def join(self) -> None:
@@ -173,8 +182,10 @@ class World:
             alive = [each for each in self.engines if not each[1].dead]
             if self.jumps and alive and self.chance.random() < 0.3:
                 # Nobody's clock is ahead by so much that the rest of the time is not enough.
+                self.faults += 1
                 self.chance.choice(alive)[2].offset = self.chance.choice((-60_000, 0, 40_000))
             if self.chance.random() < 0.1 and len(self.engines) < 9 and alive:
+                self.faults += 1
                 self.chance.choice(alive)[1].dead = True
             if not [each for each in self.engines if not each[1].dead]:
                 await asyncio.sleep(self.chance.choice((0, 30, 200)))
@@ -188,6 +199,7 @@ class World:
         found = await engine.schedules.get("s")
         runs, _ = await engine.list(limit=2_000)
         broken = self.judge(found, runs)
+        self._count_use(runs)
         await engine.close()
         return broken
 
@@ -216,6 +228,13 @@ class World:
             broken += self.overlapping(runs)
         return broken
 
+    def _count_use(self, runs: list[Header]) -> None:
+        """Note what of schedules was used, if something went wrong meanwhile."""
+        if self.faults:
+            passed = len({each.at for each in SKIPPED})
+            cancelled = sum(each.state is RunState.CANCELLED for each in runs)
+            self.used |= {"begun": len(runs), "cancelled": cancelled, "passed over": passed}
+
     def overlapping(self, runs: list[Header]) -> list[str]:
         """Runs that began before the one before had ended."""
         if self.jumps:
@@ -234,6 +253,11 @@ SKIPPED: list[Became] = []
 
 def simulate(seed: int) -> list[str]:
     """Simulate a schedule. Returns what is broken."""
+    return played(seed)[0]
+
+
+def played(seed: int) -> tuple[list[str], Counter[tuple[str, str]]]:
+    """Simulate a schedule. Returns what is broken, and what of `USES` has happened under faults."""
     SKIPPED.clear()
     world = World(seed)
     change = MemoryTable.update
@@ -245,8 +269,9 @@ def simulate(seed: int) -> list[str]:
         return written
 
     try:
-        with patch.object(MemoryTable, "update", noting):
-            return world.loop.run_until_complete(world.run())
+        with patch.object(MemoryTable, "update", noting), quiet():
+            broken = world.loop.run_until_complete(world.run())
+            return broken, Counter({(SCHEDULES, use): n for use, n in world.used.items()})
     finally:
         for engine, _, _ in world.engines:
             engine.services.cache.clear()

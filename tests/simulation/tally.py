@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.simulation import scheduling
 from tests.simulation.costs import told
 from tests.simulation.faults import (
     CALL_FAULTS,
@@ -20,6 +21,7 @@ from tests.simulation.faults import (
     kinds_of,
 )
 from tests.simulation.happenings import PRIMITIVES, UNDER_FAULTS
+from tests.simulation.scheduling import SCHEDULES, USES
 from tests.simulation.simulate import run_seed
 from tests.support.postgres import binaries
 
@@ -28,7 +30,9 @@ STORES = BASIC if binaries() is None else (*BASIC, POSTGRES)
 """The tables: PostgreSQL, where a server of it is installed."""
 BESIDE_CALLS = {"message": MESSAGE_FAULTS, "process": PROCESS_FAULTS, "people": PEOPLE}
 BESIDE_CALLS |= dict.fromkeys(ITEMS.values(), CALL_FAULTS)
-BESIDE_CALLS[UNDER_FAULTS] = PRIMITIVES
+BESIDE_CALLS |= {UNDER_FAULTS: PRIMITIVES, SCHEDULES: USES}
+SELDOM = 10
+"""Of so many seeds one has a schedule, which is simulated by itself."""
 
 
 @dataclass
@@ -46,6 +50,10 @@ class Tally:
     def run(self, seeds: Iterable[int], stores: Sequence[str] = STORES) -> Tally:
         """Simulate each seed on each store."""
         for seed in seeds:
+            if seed % SELDOM == 0 and stores[0] == BASIC[0]:
+                broken, used = scheduling.played(seed)
+                self.fired += used
+                self.broken += [(seed, SCHEDULES, each) for each in broken[:1]]
             for store in stores:
                 verdict = run_seed(seed, store)
                 self.simulations += 1
