@@ -60,8 +60,8 @@ class Slow(MemoryTable):
         return await super().put(key, item, absent=absent)
 
 
-def claim(owner: str, now: int = NOW, round: int = 0) -> TaskClaim:
-    return TaskClaim("r", "a", "task", owner, now, LEASE, round=round)
+def claim(owner: str, now: int = NOW, round: int = 0, key: str = "a") -> TaskClaim:
+    return TaskClaim("r", key, "task", owner, now, LEASE, round=round)
 
 
 async def retried(store: Store) -> None:
@@ -167,5 +167,28 @@ def test_who_stood_still_as_a_retry_came_to_wait_waits_in_its_place_no_more() ->
         table.meanwhile = meanwhile
         await store.watch("child", Watcher("r", "a", 0))
         assert await store.watchers("child") == [Watcher("r", "a", 1)]
+
+    asyncio.run(main())
+
+
+def test_who_stood_still_before_a_claim_begins_nothing_of_a_lap_that_is_removed() -> None:
+    """Others have done what it was to begin, and gone on: the item that it makes is not kept."""
+    _, store = slow_store()
+    header = Header("r", "work", NOW, seed=1, runtime=1, due=NOW)
+    begins = Started(NOW, Value("json", Raw(b"{}")))
+
+    async def main() -> None:
+        await store.start(header, begins)
+        held = await store.claim("r", RunClaim("first", NOW, LEASE))
+        assert isinstance(held, Header)
+        for _ in range(2):
+            assert isinstance(await store.claim_task(claim("first")), Taken | Refused)
+            result = await store.next_lap(held, [begins], cancels=0)
+            assert isinstance(result, Committed)
+            held = result.header
+            held.lap = await store.look_after_laps(held, cancel=False)
+        assert isinstance(await store.claim_task(claim("late")), Refused)
+        assert await store.operation("r", "a") is None
+        assert isinstance(await store.claim_task(claim("late", key="lap3/a")), Taken)
 
     asyncio.run(main())

@@ -80,6 +80,10 @@ class Operations(Families):
             fresh = [[Check("run", "absent")]]
             written = await self._update(where, when=fresh, set=begin, add=_ONE_MORE, create=first)
             lost = False
+            if written.ok and await self._came_late(claim):
+                same = [[Check("owner", "=", owner)]]
+                await self._again(lambda: self._table.delete([where], when=same))
+                return Refused(msgspec.structs.replace(first, outcome=_GONE))
             while not written.ok and (found := written.item).owner != owner:
                 if not self._claimable(found, claim):
                     return Refused(found)
@@ -94,6 +98,13 @@ class Operations(Families):
             return Taken(written.item, lost)
 
         return await self._together(work)
+
+    async def _came_late(self, claim: TaskClaim) -> bool:
+        """Whether the lap is over by now: who stood still makes an item that was removed anew."""
+        if self._clock.now() - claim.now <= self._margin:
+            return False  # nobody else has begun what was just asked for
+        header = await self.find(claim.run)
+        return header is not None and is_past(header, claim.key)
 
     async def _take_again(
         self, found: Operation, claim: TaskClaim, begin: Mapping[str, Any]
