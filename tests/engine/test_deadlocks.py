@@ -106,6 +106,49 @@ def test_what_may_still_go_on_is_left_alone(but: str) -> None:
     virtually([left, right], body)
 
 
+@workflow
+async def beside(lasts: float) -> str:
+    await sleep(lasts)
+    return "beside"
+
+
+@workflow
+async def first(lasts: float) -> list[str] | str:
+    """Wait for two runs, of which one ends, and the other waits for this one."""
+    handles = [await beside.start(lasts, id="b"), await second.start(lasts, id="s")]
+    try:
+        return list(await asyncio.gather(*(each.result() for each in handles)))
+    except TaskError as error:
+        return f"first told {error.type}"
+
+
+@workflow
+async def second(lasts: float) -> str:
+    await sleep(10)
+    try:
+        handle = await first.start(lasts, id="f")
+        return f"second after {await handle.result()}"
+    except TaskError as error:
+        return f"second told {error.type}"
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("cached", [0, 10])
+def test_a_circle_of_a_run_that_waits_for_others_too(table: str, cached: int) -> None:
+    """What has ended lets a run go on no more that waits for more than that."""
+
+    async def body(bench: Bench) -> None:
+        await bench.engine.start("first", {"lasts": 1.0}, run="f")
+        ends = {run: await bench.result(run, LONG) for run in ("f", "s")}
+        assert ends in (
+            {"f": "first told RunConflict", "s": "second after first told RunConflict"},
+            {"f": ["beside", "second told RunConflict"], "s": "second told RunConflict"},
+        )
+        assert bench.seconds < 60
+
+    virtually([first, second, beside], body, table=table, cached=cached)
+
+
 def test_a_circle_that_is_paused_is_left_alone_until_it_goes_on() -> None:
     """Whoever has paused a run may mean to end it another way; once resumed, it is told."""
 

@@ -16,6 +16,7 @@ import logging
 from typing import NamedTuple
 
 from rewake.engine.services import Services
+from rewake.engine.sweeping.parked import Parked as Looked
 from rewake.engine.turns.deliveries import Deliveries
 from rewake.errors import StuckError
 from rewake.kinds import Kind, OutcomeKind
@@ -155,11 +156,14 @@ class Deadlocks:
     async def _waits(self, header: Header) -> list[Wait]:
         """What it waits for; nothing if any of that may come by itself."""
         history, found = await self._history(header), list[Wait]()
-        for entry in history.awaited():
+        awaited, now = history.awaited(), self._services.clock.now()
+        known = Looked(header, awaited, now, self._services.settings.grace)
+        for entry in awaited:
             item = history.item(entry)
             wait = None
             if item is not None and item.outcome is not None:
-                return []
+                known.ended(item)  # it waits for more than that
+                continue
             if entry.kind in _OF_RUNS and entry.about is not None:
                 wait = Wait((entry.about.run,), entry.key)
             elif item is not None:
@@ -167,7 +171,7 @@ class Deadlocks:
             if wait is None:
                 return []
             found.append(wait)
-        return found
+        return [] if known.goes_on else found
 
     async def _history(self, header: Header) -> History:
         """What it has asked for, with the items of what is open."""
@@ -199,7 +203,10 @@ class Deadlocks:
 def _waits_for_others(history: History) -> bool:
     """Whether all that a run waits for are the ends of others, or their places."""
     waits = [(entry, history.item(entry)) for entry in history.awaited()]
-    return all(e.kind in _OF_RUNS or (item is not None and item.line) for e, item in waits)
+    return all(
+        e.kind in _OF_RUNS or (item is not None and (item.line or item.outcome is not None))
+        for e, item in waits
+    )
 
 
 def _told(victim: str, steps: list[tuple[str, Wait]], found: dict[str, Parked]) -> str:

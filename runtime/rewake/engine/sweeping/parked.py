@@ -35,6 +35,7 @@ class Parked:
         self._soon = now + max(grace, self._apart)
         self._settled = self._failed = 0
         self._moments: list[Millis] = []
+        self._ended: list[Millis] = []
 
     def soon(self) -> None:
         """Note that something may get lost that is under way."""
@@ -51,7 +52,7 @@ class Parked:
         self._failed += outcome is not None and outcome.failure is not None
         # It has no clock before it has observed anything.
         parked = max(0, self._now - max(self._header.clock, self._header.created))
-        self._moments.append(max(self._soon, self._now + parked // RARER))
+        self._ended.append(max(self._soon, self._now + parked // RARER))
 
     @property
     def goes_on(self) -> bool:
@@ -66,6 +67,12 @@ class Parked:
         read = read_at(self._header)
         return self._settled > (0 if read is None else self._header.arrivals - read)
 
+    @property
+    def rests(self) -> bool:
+        """Whether nothing is under way of what has not ended."""
+        return not (self._moments or self.goes_on)
+
     def next(self) -> Millis | None:
         """When to look again; None: there is nothing to look for."""
-        return max(min(self._moments), self._now + self._apart) if self._moments else None
+        moments = self._moments + self._ended
+        return max(min(moments), self._now + self._apart) if moments else None

@@ -394,7 +394,7 @@ class Sweeper:
         if wake or unattended:
             found.soon()
         # Before what follows, after which nobody looks again: whoever does may die over it.
-        await self._deadlocks.look_at(header, history, rests=found.next() is None)
+        await self._deadlocks.look_at(header, history, rests=found.rests)
         found.look_at(*hooks.looks_at(header))
         timer = None if wake else look_at(header, settings.grace)
         missed = wake and found.missed
