@@ -41,11 +41,15 @@ from rewake.stores.answers import (
 )
 from rewake.stores.history import is_withdrawn
 from rewake.stores.keys import header_key
+from rewake.stores.operations import SOON
 from rewake.stores.set_back import Dated
 from rewake.stores.signals import Signals
 from rewake.stores.table import Check, Key
 from rewake.stores.turns import earliest
 from rewake.stores.writes import FORCE, begins
+
+FEW_ENDS = 100
+"""Circles of more runs than that are not looked for (`engine/sweeping/deadlocks.py`)."""
 
 
 class Store(Signals):
@@ -208,7 +212,25 @@ class Store(Signals):
             await self.hand_on(header)
         if claimed or not wake or claim is None:
             await self._unguard(operation)
+        if not wake:
+            await self._look_soon_at(header)
         return Delivery(won, operation, claimed or header, claimed is not None, wake, arrival)
+
+    async def _look_soon_at(self, header: Header) -> None:
+        """Let a run be looked at that nothing looks at, and that goes on by a few more ends alone.
+
+        The last that might have come by itself may have come: else it would wait for what waits for
+        it, and nobody would notice.
+        """
+        outside = header.due is not None or header.asks or header.hears
+        if outside or header.state is not RunState.PARKED or header.gap > FEW_ENDS:
+            return
+        soon, same = self._clock.now() + SOON, Check("epoch", "=", header.epoch)
+        await self._update(
+            header_key(header.run),
+            when=[[begins(Move.CONTINUE), same, Check("due", "absent")]],
+            set={"due": soon, "check_at": soon},
+        )
 
     # --- due times -------------------------------------------------------------------------
 
