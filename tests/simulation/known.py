@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from rewake.records import Chunk, Entry, Header, Operation, Scheduled
-from rewake.states import TERMINAL
+from rewake.states import TERMINAL, RunState
 from rewake.stores.history import of_round
 
 
@@ -31,6 +31,7 @@ class Run:
     cancelled: bool = False
     cancels: int = 0
     killed_at: float | None = None
+    paused_at: float | None = None
     removed_at: float | None = None
     gone: bool = False
 
@@ -48,6 +49,11 @@ class Run:
     def with_custody(self) -> list[tuple[str, Scheduled]]:
         """What is open, but for blocks: what these do inside has custody of its own."""
         return [(k, asked) for k, asked in self.open.items() if not asked.kind.traits.encloses]
+
+    def note_pause(self, now: float) -> None:
+        """Note since when it is paused, by no process's clock; None: it is not."""
+        since = now if self.paused_at is None else self.paused_at
+        self.paused_at = since if self.header.state is RunState.PAUSED else None
 
     def has_outcome(self, asked: Scheduled) -> bool:
         """Whether an operation that was asked for has ended, in the round of that."""

@@ -13,7 +13,7 @@ from rewake.errors import LinkExpired, RunConflict, RunNotFound, StoreError
 from rewake.kinds import Kind
 from rewake.records import LATEST, Scheduled
 from rewake.states import RunState
-from tests.simulation.calling import Machine
+from tests.simulation.calling import PASSING, Machine
 from tests.simulation.case import Case
 from tests.simulation.emitting import Readers
 from tests.simulation.judge import Judge
@@ -301,7 +301,7 @@ class Outside:
         decision = Decision.REJECTED if plan == "no" else Decision.APPROVED
         answer = Approval(decision, value if plan == "yes" else None)
         try:
-            await self._world.insist(lambda e: Approvals(e).decide(name, key, answer), StoreError)
+            await self._world.insist(lambda e: Approvals(e).decide(name, key, answer), *PASSING)
         except (RunConflict, LinkExpired) as error:
             self._world.trace("--", "refused", f"{name} {key}", str(error))
         else:

@@ -19,10 +19,11 @@ import msgspec
 from rewake.authoring.approval import Approval, Decision
 from rewake.authoring.ballots import Action, Ballot, terms_of
 from rewake.engine.outside.approvals import Approvals
-from rewake.errors import LinkExpired, RunConflict, StoreError
+from rewake.errors import LinkExpired, RunConflict
 from rewake.kinds import OutcomeKind, Purpose
 from rewake.records import Operation, Scheduled
 from rewake.values.run_codec import RunCodec
+from tests.simulation.calling import PASSING
 from tests.simulation.generate import Drawn, Err
 from tests.simulation.world import SECRET, World
 
@@ -122,7 +123,7 @@ class Voters:
             self._judge.approved.add((self._run, self._key))
 
     async def _insist(self, act: Any) -> Any:
-        return await self._world.insist(act, StoreError)
+        return await self._world.insist(act, *PASSING)
 
 
 def judge_votes(item: Operation, asked: Scheduled, told: set[str]) -> str:

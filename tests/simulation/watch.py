@@ -148,10 +148,10 @@ class Watch:
 
     def _check_paused(self, replica: Replica, run: str, key: str) -> None:
         """Nothing of a paused run begins, but what was being taken as it was paused."""
-        header, world = self.runs[run].header, self._world
-        late = world.true_now() - header.changed > KILLED * 1000
-        late = late and not world.jumpy and world.seconds > replica.deaf_until + KILLED
-        if header.state is RunState.PAUSED and late:
+        paused_at, world = self.runs[run].paused_at, self._world
+        if paused_at is None or world.jumpy:
+            return
+        if world.seconds > max(paused_at, replica.deaf_until) + KILLED:
             self.fail(f"run {run}: {key} began, and the run is paused")
 
     def _is_task(self, run: str, key: str) -> bool:
@@ -320,6 +320,7 @@ class Watch:
             self._grow(run, new)
         if run.over and run.killed_at is None and not isinstance(run.entries[-1], Finished):
             run.killed_at = self._world.seconds
+        run.note_pause(self._world.seconds)
         if new.state != old.state or new.count != old.count:
             self._world.changed(run)
         return None
