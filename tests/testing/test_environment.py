@@ -97,6 +97,26 @@ def test_a_wait_for_ever_is_told() -> None:
         assert run.update("address", "Zurich") == "noted"  # and it can go on
 
 
+def test_a_wait_for_what_is_paused_is_told() -> None:
+    """Whatever it waits for: until somebody resumes it, that is not what is missing."""
+    with Environment(shop, start=START) as server:
+        run = server.start(shop.checkout, 7)
+        server.pause(run.id)
+
+        with pytest.raises(NothingDue, match=f"run {run.id} of checkout is paused"):
+            run.result()
+
+
+@pytest.mark.parametrize("of", [None, len, "checkout"])
+def test_what_has_no_name_in_the_app_cannot_be_faked(of: Any) -> None:
+    """It is refused with what was given."""
+    with (
+        Environment(shop) as server,
+        pytest.raises(UsageError, match=f"no task or workflow {of!r}".replace("<", ".")),
+    ):
+        server.fake(of)
+
+
 def test_a_wait_has_an_end_where_something_is_always_due(monkeypatch: pytest.MonkeyPatch) -> None:
     """Schedules go on for ever; what is waited for beside them counts as vain some time."""
     monkeypatch.setattr(world, "JUMPS", 50)

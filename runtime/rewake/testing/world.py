@@ -22,7 +22,7 @@ from rewake.records import Header, Item, Millis
 from rewake.replay.operation import OpenOp
 from rewake.replay.refusing import REFUSED
 from rewake.signing.secret import Secret
-from rewake.states import TERMINAL
+from rewake.states import TERMINAL, RunState
 from rewake.stores.reads import Reads
 from rewake.testing.clock import VirtualClock
 from rewake.testing.loop import VirtualLoop, for_ever, outside
@@ -274,6 +274,8 @@ class World:
         return "; ".join([told, *waiting])
 
     def _waits_of(self, header: Header) -> str:
+        if header.state in (RunState.PAUSED, RunState.STUCK):
+            return f"is {header.state.said}"  # until somebody resumes it, whatever it waits for
         execution = self.process.engine.services.cache.at(header)
         waits = self._replays.waits.get(header.run, {}) if self._replays is not None else {}
         asked = (execution.open if execution is not None else waits).values()
