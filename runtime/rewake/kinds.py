@@ -110,6 +110,8 @@ class Traits:
     """What it is asked with is an item of its run's stream."""
     heard: bool = False
     """It ends by a signal to its run."""
+    linked: bool = False
+    """The body is given links of it, which are of its run: a fork's body has others."""
 
     @property
     def fires(self) -> bool:
@@ -184,6 +186,7 @@ class Kind(StrEnum):
             asked_with=Purpose.APPROVAL,
             ends_with=Purpose.APPROVAL,
             waiting="to be decided",
+            linked=True,
         ),
     )
     CALLBACK = (
@@ -196,6 +199,7 @@ class Kind(StrEnum):
             asked_with=Purpose.CALLBACK,
             ends_with=Purpose.CALLBACK,
             waiting="to be called",
+            linked=True,
         ),
     )
     EVENT = (

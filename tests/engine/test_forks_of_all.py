@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 
 from rewake import (
+    Approval,
+    Decision,
+    approval,
     block,
+    callback,
     concurrency,
     continue_as_new,
     emit,
@@ -25,6 +29,8 @@ from rewake import (
     wait_until,
     workflow,
 )
+from rewake.engine.outside.approvals import Approvals
+from rewake.engine.outside.callbacks import Callbacks
 from rewake.engine.outside.events import Events
 from rewake.engine.outside.signals import Signals
 from rewake.engine.runs.listing import Wanted
@@ -33,11 +39,13 @@ from rewake.states import RunState
 from tests.support.virtual import Bench, virtually
 
 begun: list[str] = []
+told: list[Any] = []
 
 
 @pytest.fixture(autouse=True)
 def nothing_begun() -> None:
     begun.clear()
+    told.clear()
 
 
 @task(retries=0)
@@ -172,6 +180,41 @@ def test_signals_are_of_the_run_that_they_were_sent_to(cached: int) -> None:
         assert await bench.result(made) == ["one", "a", "two"]
 
     virtually([hears, work], body, cached=cached)
+
+
+@task
+async def tell(said: Any) -> None:
+    told.append(said)
+
+
+@workflow
+async def hands_links_on() -> list[str]:
+    call = callback("call")
+    await tell(call.url)
+    ask = approval("ask", approvers=["ann"], notify=tell)
+    found = [await call, (await ask).decision.value]
+    return [*found, await work("a")]
+
+
+@pytest.mark.parametrize("cached", [256, 0], ids=["warm", "cold"])
+def test_a_fork_behind_a_link_that_was_handed_on_goes_on(cached: int) -> None:
+    """Its body has other links there; what it was called with is not taken for other code."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("hands_links_on")).run
+        await asyncio.sleep(5)
+        await Callbacks(bench.engine).complete(told[0].rpartition("/")[2], "called")
+        said = Approval(Decision.APPROVED, None, "ann")
+        await Approvals(bench.engine).decide(run, "ask", said)
+        result = await bench.result(run)
+        assert result == ["called", "approved", "a"]
+        made = await bench.engine.fork(run, "work")
+        assert await bench.result(made.run) == result
+        assert len([each for each in told if isinstance(each, str)]) == 1
+        again = await bench.engine.fork(made.run, "work")
+        assert await bench.result(again.run) == result
+
+    virtually([hands_links_on, tell, work], body, cached=cached, url="https://app.example")
 
 
 @workflow(limits=concurrency(1, name="listens"))

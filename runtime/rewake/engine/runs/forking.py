@@ -9,7 +9,8 @@
    another seed, so that no id comes twice. Idempotency keys are of the run, so all are others.
 4. Values are copied, and bound to the new run: the other one may be removed the next day. Links of
    waits are made of the run that waits, so those of the copy open nothing of the other.
-5. With another input, the arguments of what was asked for before are not compared.
+5. With another input, the arguments of what was asked for before are not compared; nor are those of
+   what was asked for after a wait that has links, for they may be of these.
 
 What is copied is written first, and exists once the new run's header names it. What a process
 leaves that dies before that is removed (`rewake.stores.forks`). What the body said of its run
@@ -144,7 +145,10 @@ def _own(entry: Entry, header: Header, run: str, settled: set[str], later: Milli
 
 
 class Binding:
-    """Binds the values of a run to its fork. `compare`: whether arguments are still compared."""
+    """Binds the values of a run to its fork, entry by entry.
+
+    `compare`: whether arguments are still compared, up to the first wait that has links.
+    """
 
     def __init__(self, old: RunCodec, new: RunCodec, *, compare: bool) -> None:
         self._old, self._new, self._compare = old, new, compare
@@ -156,6 +160,7 @@ class Binding:
                 return replace(entry, args=self._bound(args, "", Purpose.INPUT))
             case Scheduled(key=key, kind=kind):
                 digest = entry.digest if self._compare else UNCOMPARED
+                self._compare = self._compare and not kind.traits.linked
                 asked = self._bound_or_none(entry.args, key, kind.traits.asked_with)
                 return replace(entry, args=asked, digest=digest)
             case Stepped(key=key, outcome=outcome):
