@@ -48,7 +48,7 @@ def compared(history: Sequence[Entry], log: LogLines) -> Sequence[Entry]:
 
 
 UNCOMPARED = "*"
-"""The digest of arguments that are not compared: of what a fork has copied, and may ask for others."""
+"""The digest of arguments that are not compared: a fork may ask for others than it has copied."""
 
 
 def of_operation(recorded: Scheduled, op: OpenOp, compare: Comparison = None) -> str:
