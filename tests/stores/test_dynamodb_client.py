@@ -17,7 +17,7 @@ from rewake.ledger import Counter
 from rewake.records import Header
 from rewake.stores.dynamodb.client import Client
 from rewake.stores.dynamodb.table import DynamoTable
-from rewake.stores.table import Check, Due, Key
+from rewake.stores.table import Check, Key
 from rewake.testing.loop import VirtualLoop
 
 H = Key("R#1", "H")
@@ -347,24 +347,6 @@ def test_a_page_is_whole_over_many_answers() -> None:
     found, _ = play(Script(page), lambda table: table.query("A#x", limit=3))
     assert [request["Limit"] for request in calls] == [3, 2, 1]
     assert found.cursor == "N3"
-
-
-def test_a_look_at_the_due_index_takes_all_of_one_moment() -> None:
-    """Entries of one moment have no order in a part of the index: all are read, and sorted."""
-
-    def part(request: Mapping[str, Any]) -> Answer:
-        if request["ExpressionAttributeValues"][":part"] != {"S": "3"}:
-            return well({"Items": []})
-        start = int(request.get("ExclusiveStartKey", {}).get("n", {"N": "0"})["N"])
-        runs = ["9", "8", "1", "5"]
-        item = {"pk": {"S": f"R#{runs[start]}"}, "sk": {"S": "H"}, "due": {"N": "7"}}
-        more = {"LastEvaluatedKey": {"n": {"N": str(start + 1)}}} if start < 3 else {}
-        return well({"Items": [item], **more})
-
-    first, _ = play(Script(part), lambda table: table.due(10, limit=2))
-    assert first == [Due(7, Key("R#1", "H")), Due(7, Key("R#5", "H"))]
-    rest, _ = play(Script(part), lambda table: table.due(10, limit=5, after=first[-1]))
-    assert rest == [Due(7, Key("R#8", "H")), Due(7, Key("R#9", "H"))]
 
 
 def test_a_look_that_fails_in_one_part_fails() -> None:

@@ -54,11 +54,13 @@ class SmallDynamo:
         busy: float = 0.0,
     ) -> None:
         self.items: dict[str, dict[str, Attributes]] = {}
-        self.index: dict[tuple[str, str], tuple[str, int]] = {}
-        self._waiting: deque[tuple[Millis, tuple[str, str], tuple[str, int] | None]] = deque()
+        self.index: dict[tuple[str, str], tuple[str, Decimal]] = {}
+        self._waiting: deque[tuple[Millis, tuple[str, str], tuple[str, Decimal] | None]] = deque()
         self._now, self._lag = now, lag
         self._chance, self._busy = chance or random.Random(0), busy
-        self.writes = self.index_writes = self.reads = self.looks = self.calls = 0
+        self.writes = self.index_writes = self.reads = self.calls = 0
+        self.looks = self.entries = 0
+        """Requests of the index, and what they had to read of it."""
         self.largest: dict[str, int] = {}
         self.places, self.parts = Counter[str](), Counter[str]()
         """The write units by partition, and those of the index by its parts."""
@@ -206,7 +208,7 @@ class SmallDynamo:
         names, values = _named(request)
         keys, kept = request["KeyConditionExpression"], request.get("FilterExpression", "")
         _refuse_unused({*names, *values}, {*_TOKEN.findall(keys), *_TOKEN.findall(kept)})
-        found = self._entries() if "IndexName" in request else self._partition(values)
+        found = self._entries(values) if "IndexName" in request else self._partition(values)
         if "IndexName" in request:
             self.looks += 1
             if request.get("ConsistentRead"):
@@ -224,7 +226,9 @@ class SmallDynamo:
             if page and size > PAGE:
                 break
             page.append(item)
-        if "IndexName" not in request:  # looks are counted by themselves
+        if "IndexName" in request:  # looks are counted by themselves
+            self.entries += len(page)
+        else:
             self.reads += max(1, math.ceil(size / 4096))
         more = len(page) < len(matching) or len(page) == request.get("Limit")
         answer: dict[str, Any] = {
@@ -239,24 +243,26 @@ class SmallDynamo:
         stored = self.items.get(values[":partition"]["S"], {})
         return [stored[sort] for sort in sorted(stored, key=str.encode)]
 
-    def _entries(self) -> list[Attributes]:
-        """The index as it is seen by now; entries of one moment come in an order of their own."""
+    def _entries(self, values: Attributes) -> list[Attributes]:
+        """A part of the index as it is seen by now; those of one number come in any order."""
         while self._waiting and self._waiting[0][0] <= self._now():
             _, where, entry = self._waiting.popleft()
             if entry is None:
                 self.index.pop(where, None)
             else:
                 self.index[where] = entry
-        found = sorted(self.index.items(), key=_in_index)
+        asked = values[":part"]["S"]
+        found = sorted((each for each in self.index.items() if each[1][0] == asked), key=_in_index)
         return [
             {"pk": {"S": pk}, "sk": {"S": sk}, "part": {"S": part}, "due": {"N": str(due)}}
             for (pk, sk), (part, due) in found
         ]
 
 
-def _in_index(each: tuple[tuple[str, str], tuple[str, int]]) -> tuple[int, int]:
+def _in_index(each: tuple[tuple[str, str], tuple[str, Decimal]]) -> tuple[Decimal, int, str, str]:
     (pk, sk), (_, due) = each
-    return due, zlib.crc32(f"{pk}/{sk}".encode())
+    # No crc32, for keys of one crc32 have one number in the index of our tables.
+    return due, zlib.adler32(f"{pk}/{sk}".encode()), pk, sk
 
 
 def _behind(found: list[Attributes], start: Attributes, request: Any) -> Iterator[Attributes]:
@@ -266,16 +272,16 @@ def _behind(found: list[Attributes], start: Attributes, request: Any) -> Iterato
     def place(item: Attributes) -> Any:
         if "IndexName" in request:
             where = item["pk"]["S"], item["sk"]["S"]
-            return _in_index((where, ("", int(item["due"]["N"]))))
+            return _in_index((where, ("", Decimal(item["due"]["N"]))))
         return item["sk"]["S"].encode()
 
     return (x for x in found if (place(x) > place(start) if forward else place(x) < place(start)))
 
 
-def _entry(item: Attributes | None) -> tuple[str, int] | None:
+def _entry(item: Attributes | None) -> tuple[str, Decimal] | None:
     if item is None or "due" not in item or "part" not in item:
         return None
-    return item["part"]["S"], int(item["due"]["N"])
+    return item["part"]["S"], Decimal(item["due"]["N"])
 
 
 def _units(item: Attributes | None, kib: int) -> int:

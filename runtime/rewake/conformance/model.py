@@ -101,7 +101,8 @@ class Model:
         found = [Key(partition, sort) for sort in (sorts[::-1] if reverse else sorts)]
         return [(key, self.items[key]) for key in found[:limit]]
 
-    def due(self, until: int, limit: int, tag: str) -> list[Due]:
+    def due(self, until: int, tag: str, **_: Any) -> list[Due]:
+        """All of them: where a page ends within a moment, only a table knows with which."""
         found = [(key, item) for key, item in self.items.items() if item.tag == tag]
         due = sorted((item.due, key) for key, item in found if item.due is not None)
-        return [Due(moment, key) for moment, key in due if moment <= until][:limit]
+        return [Due(moment, key) for moment, key in due if moment <= until]

@@ -53,14 +53,19 @@ class OnTables:
 
         asyncio.run(main())
 
-    async def due(self, table: Table, expected: list[Due], *args: Any, **named: Any) -> None:
-        """Look into the due index, and see what is expected as soon as it has followed."""
+    async def due(self, table: Table, expected: list[Due], *args: Any, **named: Any) -> list[Due]:
+        """Look into the due index, and see what is expected as soon as it has followed.
+
+        Answers it in the order of the table, which is its own where several are due at once.
+        """
         deadline = time.monotonic() + self.lag
         found = await table.due(*args, **named)
-        while found != expected and time.monotonic() < deadline:
+        while sorted(found) != sorted(expected) and time.monotonic() < deadline:
             await asyncio.sleep(_POLL)
             found = await table.due(*args, **named)
-        assert found == expected
+        assert sorted(found) == sorted(expected)
+        assert found == sorted(found, key=lambda entry: entry.due)
+        return found
 
 
 def with_a_table(body: Body) -> Callable[..., None]:

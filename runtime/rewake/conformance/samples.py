@@ -15,6 +15,8 @@ from rewake.streamed import LogBatch, LogLine
 
 H = Key("R#1", "H")
 """Where most of the tests write."""
+NOW = 1_700_000_000_000
+"""A moment with as many digits as one has."""
 
 
 def header(**changes: Any) -> Header:

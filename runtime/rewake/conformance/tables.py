@@ -18,6 +18,7 @@ from rewake.conformance.samples import (
     ENTRY,
     FOUND,
     NEW,
+    NOW,
     SAMPLES,
     H,
     header,
@@ -153,21 +154,23 @@ class TableContract(ConcurrentTables):
         """`set` replaces, None removes, `add` counts (from zero if absent); the rest stays."""
         await table.put(H, header(owner="a", cancel="why", gap=3, seed=9))
         changes = {"owner": "b", "cancel": None, "state": "parked", "tail": [ENTRY]}
-        written = await table.update(H, set=changes, add={"gap": -5, "due": 7})
-        expected = header(owner="b", gap=-2, seed=9, due=7, state=RunState.PARKED, tail=[ENTRY])
+        written = await table.update(H, set=changes, add={"gap": -5, "wake": 7})
+        expected = header(owner="b", gap=-2, seed=9, wake=7, state=RunState.PARKED, tail=[ENTRY])
         assert written.ok
         assert written.item == await table.get(H) == expected
         assert type(written.item.state) is RunState
         # What is removed is its default again.
         await table.update(H, set={"owner": None, "tail": None, "gap": None})
-        assert await table.get(H) == header(seed=9, due=7, state=RunState.PARKED)
+        assert await table.get(H) == header(seed=9, wake=7, state=RunState.PARKED)
 
     @with_a_table
     async def test_set_and_add_of_one_attribute_is_refused(self, table: Table) -> None:
-        """As in DynamoDB, an attribute cannot be set and added to in one write."""
+        """As in DynamoDB, an attribute cannot be set and added to; a due time only set."""
         await table.put(H, header())
         with pytest.raises(ValueError, match="epoch"):
             await table.update(H, set={"epoch": 1}, add={"epoch": 1})
+        with pytest.raises(ValueError, match="due"):
+            await table.update(H, add={"due": 1})
         with pytest.raises((AttributeError, TypeError)):
             await table.update(H, set={"no_such": 1})
         assert await table.get(H) == header()
@@ -294,12 +297,14 @@ class TableContract(ConcurrentTables):
     async def test_the_due_index_is_read_in_pages(
         self, table: Table, partition: str | None, tag: str
     ) -> None:
-        """Behind an entry come those that are due later, or then and with a later key; none twice.
+        """Pages of any size are the whole in one order, also of a moment; none comes twice.
 
-        The entry itself need not be there any more. What has another tag is never among them.
+        The entry behind which one goes on need not be there any more, and one with an empty key is
+        before its moment. What has another tag is never among them.
         """
-        every = [] if tag else [Due(10 * n, Key(f"R#{run}", "H")) for n, run in enumerate("12", 1)]
-        every += [Due(50, Key(f"R#{run}", f"O#{n}")) for run in "12" for n in range(6)]
+        every = [Due(NOW + 50, Key(f"R#{run}", f"O#{n}")) for run in "12" for n in range(6)]
+        if not tag:
+            every += [Due(NOW + 10 * n, Key(f"R#{run}", "H")) for n, run in enumerate("12", 1)]
         for due in every:
             sort = due.key.sort
             item = header() if sort == "H" else operation(sort, tag=tag)
@@ -308,22 +313,24 @@ class TableContract(ConcurrentTables):
             other = Key(due.key.partition, f"O#other-{due.due}{sort}")
             apart = operation(other.sort, due=due.due, tag="" if tag else "gpu")
             await table.put(other, apart)
-        wanted = sorted(
-            (due for due in every if partition in (None, due.key.partition)),
-            key=lambda due: (due.due, due.key),
-        )
+        whole = await self.due(table, every, NOW + 99, limit=20, tag=tag)
+        wanted = [due for due in whole if partition in (None, due.key.partition)]
         asked: dict[str, Any] = {"partition": partition, "tag": tag}
-        await self.due(table, wanted, 99, limit=20, **asked)
+        assert await table.due(NOW + 50, limit=20, **asked) == wanted
+        of_one = [due for due in wanted if due.due == NOW + 50]
+        for moment, left in ((NOW + 50, of_one), (NOW + 51, [])):
+            before = Due(moment, Key("", ""))
+            assert await table.due(NOW + 99, limit=20, after=before, **asked) == left
         for size in (1, 2, 3, 20):
             seen: list[Due] = []
             while page := await table.due(
-                99, limit=size, after=seen[-1] if seen else None, **asked
+                NOW + 99, limit=size, after=seen[-1] if seen else None, **asked
             ):
                 seen += page
             assert seen == wanted
         await table.delete([wanted[2].key])
-        await self.due(table, [wanted[3]], 99, limit=1, after=wanted[2], **asked)
-        assert await table.due(9, limit=1, after=wanted[0], **asked) == []
+        await self.due(table, [wanted[3]], NOW + 99, limit=1, after=wanted[2], **asked)
+        assert await table.due(NOW + 9, limit=1, after=wanted[0], **asked) == []
 
     @with_a_table
     async def test_a_tag_is_a_part_of_the_due_index(self, table: Table) -> None:
@@ -445,7 +452,8 @@ class TableContract(ConcurrentTables):
         for name, arguments in story:
             expected = getattr(model, name)(**arguments)
             if name == "due":
-                await self.due(table, expected, **arguments)
+                whole = await self.due(table, expected, **{**arguments, "limit": len(KEYS)})
+                assert await table.due(**arguments) == whole[: arguments["limit"]]
                 continue
             answer = await getattr(table, name)(**arguments)
             assert (answer.items if isinstance(answer, Page) else answer) == expected

@@ -146,6 +146,8 @@ def change(
     for name, increment in add.items() if add else ():
         if name in changes:
             raise ValueError(f"{name} cannot be set and added to at once")
+        if name == "due":
+            raise ValueError("due can be set, and not added to")
         changes[name] = (getattr(base, name) or 0) + increment
     return msgspec.structs.replace(base, **changes)
 

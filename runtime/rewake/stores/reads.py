@@ -92,8 +92,19 @@ def _is_apart(outcome: Outcome | None) -> bool:
     return outcome is not None and outcome.value is not None and bool(outcome.value.blob)
 
 
-def _due_order(due: Due) -> tuple[Millis, Key]:
-    return due.due, due.key
+def _by_partition(due: Due) -> tuple[Millis, str]:
+    return due.due, due.key.partition
+
+
+def _behind(after: Due | None, partition: str) -> Due | None:
+    """The entry behind which a partition's entries are behind `after`, in the order above.
+
+    Only its table knows how entries of one partition and one moment are ordered.
+    """
+    if after is None or after.key.partition == partition:
+        return after
+    passed = partition < after.key.partition
+    return Due(after.due + passed, Key("", ""))
 
 
 class Reads:
@@ -385,8 +396,9 @@ class Reads:
             parts += own or [run_partition(run)]
         found: list[Due] = []
         for part in parts:
-            found += await self._table.due(until, limit=limit, tag=tag, partition=part, after=after)
-        return sorted(found, key=_due_order)[:limit]
+            last = _behind(after, part)
+            found += await self._table.due(until, limit=limit, tag=tag, partition=part, after=last)
+        return sorted(found, key=_by_partition)[:limit]
 
     async def item(
         self, key: Key

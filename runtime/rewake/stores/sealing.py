@@ -190,7 +190,7 @@ class SealingTable:
         partition: str | None = None,
         after: Due | None = None,
     ) -> list[Due]:
-        """The earliest entries of the due index at or before `until`, by due time, then by key."""
+        """The earliest entries of the due index at or before `until`, by due time."""
         return await self._table.due(until, limit=limit, tag=tag, partition=partition, after=after)
 
     async def delete(self, keys: Sequence[Key], *, when: When = ()) -> None:

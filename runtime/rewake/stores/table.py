@@ -184,7 +184,8 @@ class Table(Protocol):
         """Set attributes (None removes one) and add to numbers, if `when` holds.
 
         A missing item fails the write, unless `create` is given: then the condition is tested
-        against no item, and the changes are made to `create`.
+        against no item, and the changes are made to `create`. A due time is only set, and never
+        added to.
         """
         ...
 
@@ -212,10 +213,11 @@ class Table(Protocol):
         partition: str | None = None,
         after: Due | None = None,
     ) -> list[Due]:
-        """The earliest entries of the due index at or before `until`, by due time, then by key.
+        """The earliest entries of the due index at or before `until`, by due time.
 
-        Only those of `tag`; with `partition`, only those of its items; with `after`, only those
-        behind that entry.
+        Those of one moment come in an order of the table's own, which is always the same. Only
+        those of `tag`; with `partition`, only those of its items; with `after`, only those behind
+        that entry, whether or not it is there. One with an empty key is before all of its moment.
         """
         ...
 

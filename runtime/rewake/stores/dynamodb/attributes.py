@@ -10,6 +10,11 @@ A field is an attribute, so that a condition can be about it: a text, a number, 
 such, anything else as JSON in a text, which people can read. A field that has its default is no
 attribute. An attribute that this Rewake does not know is left as it is.
 
+A due time has a fraction that is made of the item's key, for DynamoDB gives no order to entries of
+an index that are of one number: 1700000000000.0482131337. So each has a place of its own, behind
+which the next page begins. As one item's due times all have one fraction, a condition compares them
+as they are; what is read is the whole number.
+
 The bytes in between are the JSON of `rewake.stores.items`: so an item is the same here as in any
 other table, and what cannot be read is refused by the same code.
 """
@@ -17,17 +22,19 @@ other table, and what cannot be read is refused by the same code.
 from __future__ import annotations
 
 import functools
+import math
 import zlib
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import Enum
+from fractions import Fraction
 from types import UnionType
 from typing import Any, NamedTuple, Union, get_args, get_origin
 
 import msgspec
 
 from rewake.errors import CheckpointUnreadable, ReadableElsewhere, StoreError
-from rewake.records import Item
+from rewake.records import Item, Millis
 from rewake.stores.items import decode, type_of
 from rewake.stores.table import Key
 
@@ -40,6 +47,10 @@ SHARDS = 8
 what is in a part that nobody asks for is found by nobody."""
 DIGITS = 38
 """The most digits of a number."""
+FRACTION = 10
+"""The digits of the fraction of a due time: all that a crc32 has."""
+PLACES: int = 10**FRACTION
+"""The places of one millisecond in the due index."""
 MAX_PARTITION, MAX_SORT = 2048, 1024
 """The longest keys, in UTF-8 bytes."""
 
@@ -83,11 +94,43 @@ class Field(NamedTuple):
 
 
 def _plain(number: bytes) -> bytes:
-    """A number without its quotes, written out: DynamoDB may answer 1E+20."""
+    """A number without its quotes and its fraction, written out: DynamoDB may answer 1E+20."""
     inner = number.strip(b'"')
-    if inner.lstrip(b"-").isdigit():
-        return inner
-    return str(int(Decimal(inner.decode()))).encode()
+    whole, _, fraction = inner.partition(b".")
+    if whole.isdigit() and (not fraction or fraction.isdigit()):
+        return whole
+    return str(math.floor(Decimal(inner.decode()))).encode()
+
+
+def due_of(raws: Raws) -> Millis:
+    """The due time of an entry of the index."""
+    return int(_plain(bytes(raws[DUE]["N"])))
+
+
+def place_of(due: Millis, key: Key) -> int:
+    """Where an entry of the index stands: its due time with the fraction, as a whole number.
+
+    An empty key is that of no item: it stands before all entries of its moment.
+    """
+    fraction = _hash(key) + 1 if key.partition else 0
+    return due * PLACES + fraction
+
+
+def place_in(number: str) -> int:
+    """The place that a due time is, as it is stored."""
+    return int(Fraction(number) * PLACES)
+
+
+def due_at(place: int) -> Attribute:
+    """The due time that stands in this place. Raises `StoreError` for too long a number."""
+    if abs(place) >= 10**DIGITS:
+        raise StoreError(f"a due time of more than {DIGITS - FRACTION} digits cannot be stored")
+    whole, fraction = divmod(abs(place), PLACES)
+    return {"N": f"{'-' if place < 0 else ''}{whole}.{fraction:0{FRACTION}}"}
+
+
+def _hash(key: Key) -> int:
+    return zlib.crc32(f"{key.partition}\0{key.sort}".encode())
 
 
 def _letter(kind: Any) -> str:
@@ -135,12 +178,13 @@ def item_of(key: Key, raws: Raws) -> Any:
     return decode(key, _encode(known))
 
 
-def changed(kind: type[Item], name: str, value: Any) -> Attribute | None:
+def changed(key: Key, name: str, value: Any) -> Attribute | None:
     """The attribute for a new value of a field; None if the field has its default with it.
 
     Raises `AttributeError` if there is no such field, `ValueError` if it cannot be removed, and
     `CheckpointUnreadable` for a value that could not be read back.
     """
+    kind = type_of(key)
     field = _known(kind, name)
     if value is None and field.required:
         raise ValueError(f"{name} cannot be removed")
@@ -151,18 +195,25 @@ def changed(kind: type[Item], name: str, value: Any) -> Attribute | None:
         raise CheckpointUnreadable(f"{name} of a {kind.__name__} cannot be so ({error})") from error
     if value is None or (not field.required and read == field.default):
         return None
-    return field.attribute(raw)
+    return _stored(key, name, field, raw)
 
 
-def added(kind: type[Item], name: str, number: int) -> Attribute:
-    """The attribute for what is added to a field. Raises `AttributeError` if there is none."""
-    _known(kind, name)
+def added(key: Key, name: str, number: int) -> Attribute:
+    """The attribute for what is added to a field. Raises as `items.change` does."""
+    _known(type_of(key), name)
+    if name == DUE:  # a new one would have no fraction
+        raise ValueError(f"{name} can be set, and not added to")
     return {"N": str(number)}
 
 
-def compared(kind: type[Item], name: str, value: Any) -> Attribute:
+def compared(key: Key, name: str, value: Any) -> Attribute:
     """The attribute for what a field is compared with. Raises `AttributeError` if there is none."""
-    return _known(kind, name).attribute(_encode(value))
+    return _stored(key, name, _known(type_of(key), name), _encode(value))
+
+
+def _stored(key: Key, name: str, field: Field, raw: bytes) -> Attribute:
+    """The attribute for a value of a field of this item, given as JSON."""
+    return due_at(place_of(int(raw), key)) if name == DUE else field.attribute(raw)
 
 
 def default_of(kind: type[Item], name: str) -> Any:
@@ -207,7 +258,7 @@ class Names:
     def part(self, key: Key, tag: str) -> Attribute:
         """The part of the due index that an item is in."""
         # By its whole key, for many of a run may be due.
-        number = zlib.crc32(f"{key.partition}\0{key.sort}".encode()) % SHARDS
+        number = _hash(key) % SHARDS
         return {"S": self._part(number, tag)}
 
     def _part(self, number: int, tag: str) -> str:
@@ -219,7 +270,7 @@ class Names:
         found = {
             **self.key(key),
             **{
-                name: fields[name].attribute(bytes(raw))
+                name: _stored(key, name, fields[name], bytes(raw))
                 for name, raw in _fields(body).items()
                 if bytes(raw) != b"null"
             },

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rewake.records import Item
 from rewake.stores.dynamodb.attributes import (
     FORM,
     PART,
@@ -22,7 +21,8 @@ from rewake.stores.dynamodb.attributes import (
     default_of,
     is_always_there,
 )
-from rewake.stores.table import Check, Op, When
+from rewake.stores.items import type_of
+from rewake.stores.table import Check, Key, Op, When
 
 _THERE = f"attribute_exists({PARTITION}) AND attribute_not_exists({FORM})"
 """The item is there, and is none that only a newer Rewake can read."""
@@ -35,10 +35,10 @@ _FUNCTIONS: Mapping[Op, str] = {
 
 
 class Expressions:
-    """The expressions of one request about an item of this type, with their names and values."""
+    """The expressions of one request about the item of this key, with their names and values."""
 
-    def __init__(self, kind: type[Item]) -> None:
-        self._kind = kind
+    def __init__(self, key: Key) -> None:
+        self._key, self._kind = key, type_of(key)
         self._names: dict[str, str] = {}
         self._values: dict[str, Attribute] = {}
 
@@ -86,7 +86,7 @@ class Expressions:
         if part is not None:
             sets.append(f"{self._name(PART)} = {self._value(part)}")
         for name, value in (set or {}).items():
-            attribute = changed(self._kind, name, value)
+            attribute = changed(self._key, name, value)
             if attribute is None:
                 removes.append(self._name(name))
             else:
@@ -94,7 +94,7 @@ class Expressions:
         for name, number in (add or {}).items():
             if set and name in set:
                 raise ValueError(f"{name} cannot be set and added to at once")
-            adds.append(f"{self._name(name)} {self._value(added(self._kind, name, number))}")
+            adds.append(f"{self._name(name)} {self._value(added(self._key, name, number))}")
         parts = {"SET": sets, "REMOVE": removes, "ADD": adds}
         return " ".join(f"{word} {', '.join(each)}" for word, each in parts.items() if each)
 
@@ -111,7 +111,7 @@ class Expressions:
         if check.op in _FUNCTIONS:
             return f"{_FUNCTIONS[check.op]}({name})"
         values = [
-            self._value(compared(self._kind, check.attribute, value)) for value in _values_of(check)
+            self._value(compared(self._key, check.attribute, value)) for value in _values_of(check)
         ]
         test = f"{name} {check.op} {values[0]}"
         if check.op == "in":

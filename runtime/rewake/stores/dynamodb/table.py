@@ -6,12 +6,15 @@ that none is followed by a read. An update sends what has changed, and not the i
 
 The due index holds keys only, of items that have a due time. It is in `SHARDS` parts, each sorted
 by due time, for one part takes some 1,000 writes a second; `due` asks all of them, and merges.
+Entries of one moment are sorted by a fraction of their due time (`attributes.py`), so that a page
+costs no more where all of them are due at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,23 +23,42 @@ from rewake.stores.dynamodb.attributes import (
     DUE,
     PART,
     PARTITION,
+    SHARDS,
     SORT,
     TAG,
     Names,
     Raws,
+    due_at,
+    due_of,
     item_of,
+    place_in,
+    place_of,
 )
 from rewake.stores.dynamodb.client import Client
 from rewake.stores.dynamodb.definition import INDEX
 from rewake.stores.dynamodb.expressions import ABSENT, Expressions
-from rewake.stores.items import change, encode, proved, type_of
+from rewake.stores.items import change, encode, proved
 from rewake.stores.table import Due, Key, Page, Spread, T, When, Written, holds
 
 _BATCH = 25
 """The most items that one request removes."""
 _READ = 100
 """The most items that one request reads by their keys."""
+_NONE = Key("", "")
+"""The key of no item: it stands before all entries of a moment."""
 _FOUND = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+
+_Entry = tuple[int, Due]
+"""An entry of the due index, behind its place there."""
+
+
+class _Part:
+    """A part of the due index that is read: up to which place, and whether there is `more`."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        self.request = request
+        self.more = True
+        self.read = 0
 
 
 class DynamoTable:
@@ -136,7 +158,7 @@ class DynamoTable:
         add: Mapping[str, int] | None,
     ) -> Written:
         """Change an item that is there."""
-        expressions = Expressions(type_of(key))
+        expressions = Expressions(key)
         part = self._names.part(key, set[TAG]) if set and TAG in set else None
         changes = expressions.update(set, add, part)
         condition = expressions.condition(when)
@@ -204,53 +226,57 @@ class DynamoTable:
         partition: str | None = None,
         after: Due | None = None,
     ) -> list[Due]:
-        """The earliest entries of the due index at or before `until`, by due time, then by key."""
-        asked = [
-            self._due_of(part, until, limit, partition, after) for part in self._names.parts(tag)
+        """The earliest entries of the due index at or before `until`, by their places there."""
+        if after is not None and after.due > until:
+            return []
+        parts = [
+            self._part(part, until, limit, partition, after) for part in self._names.parts(tag)
         ]
-        found = await asyncio.gather(*asked, return_exceptions=True)
-        entries: list[Due] = []
-        for part in found:  # all of them have ended: none is left behind
-            if isinstance(part, BaseException):
-                raise part
-            entries += part
-        return heapq.nsmallest(limit, entries)
+        behind = None if after is None else _entry(after)
+        open_, entries = parts, list[_Entry]()
+        while open_:
+            found = await asyncio.gather(*map(self._more, open_), return_exceptions=True)
+            for each in found:  # all of them have ended: none is left behind
+                if isinstance(each, BaseException):
+                    raise each
+                entries += (entry for entry in each if behind is None or behind < entry)
+            entries = heapq.nsmallest(limit, entries)
+            last = entries[-1][0] if len(entries) == limit else math.inf
+            # Two keys may have one fraction: DynamoDB has no order for them, so all are read.
+            open_ = [each for each in parts if each.more and each.read <= last]
+        return [due for _, due in entries]
 
-    async def _due_of(
+    def _part(
         self, part: str, until: Millis, limit: int, partition: str | None, after: Due | None
-    ) -> list[Due]:
-        """The same of one part of the index; entries of one moment come in no order."""
-        values = {":part": {"S": part}, ":until": {"N": str(until)}}
+    ) -> _Part:
+        """A part of the index, of which nothing was read yet."""
+        values = {":part": {"S": part}, ":end": due_at(place_of(until + 1, _NONE))}
         request: dict[str, Any] = {
             "TableName": self._name,
             "IndexName": INDEX,
-            "KeyConditionExpression": f"{PART} = :part AND {DUE} <= :until",
+            "KeyConditionExpression": f"{PART} = :part AND {DUE} < :end",
             "ExpressionAttributeValues": values,
-            "Limit": limit,
+            "Limit": limit // SHARDS * 2 + 2,  # about its share, so that one round is enough
         }
         if after is not None:
-            if after.due > until:
-                return []
-            values[":after"] = {"N": str(after.due)}
-            request["KeyConditionExpression"] = (
-                f"{PART} = :part AND {DUE} BETWEEN :after AND :until"
-            )
+            values[":after"] = due_at(place_of(after.due, after.key))
+            request["KeyConditionExpression"] = f"{PART} = :part AND {DUE} BETWEEN :after AND :end"
         if partition is not None:
             values[":partition"] = {"S": self._names.partition(partition)}
             request["FilterExpression"] = f"{PARTITION} = :partition"
-        entries: list[Due] = []
-        while True:
-            reply = await self._client.read("Query", request)
-            last = None
-            for raws in reply.items:
-                last = Due(int(bytes(raws[DUE]["N"]).strip(b'"')), self._names.key_of(raws))
-                if after is None or after < last:
-                    entries.append(last)
-            more = reply.last_evaluated_key
-            full = len(entries) >= limit and last is not None and last.due > entries[limit - 1].due
-            if more is None or full:
-                return entries
-            request["ExclusiveStartKey"] = more
+            request["Limit"] = max(limit, _READ)
+        return _Part(request)
+
+    async def _more(self, part: _Part) -> list[_Entry]:
+        """The next entries of a part of the index."""
+        reply = await self._client.read("Query", part.request)
+        more = reply.last_evaluated_key
+        entries = [_entry(Due(due_of(raws), self._names.key_of(raws))) for raws in reply.items]
+        part.more = more is not None
+        if more is not None:
+            part.request["ExclusiveStartKey"] = more
+            part.read = place_in(more[DUE]["N"])
+        return entries
 
     async def delete(self, keys: Sequence[Key], *, when: When = ()) -> None:
         """Remove items; a missing one is no error. With `when`, each only if that holds."""
@@ -267,7 +293,7 @@ class DynamoTable:
         """Remove one item, if the condition holds."""
         request: dict[str, Any] = {"TableName": self._name, "Key": self._names.key(key)}
         if when:
-            expressions = Expressions(type_of(key))
+            expressions = Expressions(key)
             condition = expressions.condition(when)
             if condition is None:
                 return
@@ -291,6 +317,10 @@ class DynamoTable:
     async def close(self) -> None:
         """End the connections."""
         await self._client.close()
+
+
+def _entry(due: Due) -> _Entry:
+    return place_of(due.due, due.key), due
 
 
 def _item(key: Key, raws: Raws | None) -> Any:
