@@ -1,4 +1,4 @@
-"""Runs that are retried, and limits: they and their tasks wait as those of any other do."""
+"""Runs that are retried or resumed, and limits: they and their tasks wait as any other do."""
 
 from __future__ import annotations
 
@@ -136,5 +136,25 @@ def test_a_singleton_that_is_retried_takes_the_place_of_none() -> None:
         assert await bench.result(old.run, 100) == 0
         assert (await bench.engine.get(older.run)).state is RunState.CANCELLED
         assert begun == [0, 1, 2, 0]
+
+    virtually([newest], body)
+
+
+def test_a_singleton_that_is_resumed_takes_the_place_of_none() -> None:
+    """A run that was paused before it began waits for one that was started after it."""
+
+    async def body(bench: Bench) -> None:
+        await bench.start("newest", n=5)
+        await asyncio.sleep(5)
+        paused = await bench.start("newest", n=1)
+        await asyncio.sleep(1)
+        await bench.engine.pause(paused.run)
+        await asyncio.sleep(30)  # it was let in meanwhile, and did not come
+        new = await bench.start("newest", n=2)
+        await asyncio.sleep(1)
+        await bench.engine.resume(paused.run)
+        assert await bench.result(new.run, 100) == 2
+        assert await bench.result(paused.run, 100) == 1
+        assert begun == [5, 2, 1]
 
     virtually([newest], body)

@@ -424,7 +424,10 @@ class Limits:
             entry = await self._store.enter(limit, who, now, soon=self._soon, known=line)
             await self._send(entry.came)
             if entry.line is not None:
-                return msgspec.structs.replace(admission, line=entry.line), None
+                # Who was paused in this line is no newer than what has come since.
+                anew = line is not None and line.id == limit.id and line != entry.line
+                new = admission.takes_over and not anew
+                return msgspec.structs.replace(admission, line=entry.line, takes_over=new), None
         return msgspec.structs.replace(admission, inside=True, line=None), None
 
     async def withdraw(self, header: Header) -> None:
