@@ -114,3 +114,18 @@ def test_a_coroutine_sends_too() -> None:
             assert [each.status for each in got] == [202, 202]
 
     asyncio.run(main())
+
+
+def test_a_start_says_where_its_options_are_said() -> None:
+    """An option among the arguments, and an argument among the options, are told apart."""
+    with Environment(hooked) as server:
+        with pytest.raises(TypeError, match=r"said before: with_options\(id=…\)"):
+            server.start(hooked.deploy, "c0ffee", id="one")  # type: ignore[call-arg]
+        with pytest.raises(TypeError, match="'commit' is no option of a start"):
+            server.start("deploy", commit="c0ffee")  # type: ignore[call-overload]
+
+
+def test_time_goes_on_by_a_century_at_most() -> None:
+    """Timers are armed no further ahead, and a number of milliseconds is soon more."""
+    with Environment(hooked) as server, pytest.raises(UsageError, match="a hundred years"):
+        server.advance(10**11)

@@ -7,7 +7,6 @@ import functools
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, overload
 
-from rewake.authoring.inputs import arguments_of
 from rewake.authoring.workflow import Workflow
 from rewake.client import flows
 from rewake.client.answers import Lost
@@ -22,9 +21,11 @@ from rewake.client.typed import (
     RunsWanted,
     SignalOptions,
     StartOptions,
+    arguments_given,
     checked,
     checked_name,
     name_of,
+    options_of,
     query_of,
     query_of_runs,
     value_of,
@@ -121,7 +122,7 @@ class AsyncClient:
     async def _by_name(
         self, name: str, input: Mapping[str, Any] | None = None, **options: Unpack[StartOptions]
     ) -> AsyncRun[Any]:
-        return await self.started(name, None, dict(input or {}), Options(**options))
+        return await self.started(name, None, dict(input or {}), Options(**options_of(options)))
 
     async def started(
         self, name: str, workflow: AnyWorkflow | None, arguments: dict[str, Any], options: Options
@@ -435,7 +436,7 @@ class AsyncStarter:
         self, workflow: Workflow[P, R], /, *args: P.args, **kwargs: P.kwargs
     ) -> AsyncRun[R]:
         """Start a run of a workflow with its arguments."""
-        arguments = arguments_of(workflow, args, kwargs)
+        arguments = arguments_given(workflow, args, kwargs)
         return await self._client.started(workflow.name, workflow, arguments, self._options)
 
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, overload
 
-from rewake.authoring.inputs import arguments_of
 from rewake.authoring.workflow import Workflow
 from rewake.client import flows
 from rewake.client.answers import Lost
@@ -23,9 +22,11 @@ from rewake.client.typed import (
     RunsWanted,
     SignalOptions,
     StartOptions,
+    arguments_given,
     checked,
     checked_name,
     name_of,
+    options_of,
     query_of,
     query_of_runs,
     value_of,
@@ -120,7 +121,7 @@ class Client:
     def _by_name(
         self, name: str, input: Mapping[str, Any] | None = None, **options: Unpack[StartOptions]
     ) -> Run[Any]:
-        return self.started(name, None, dict(input or {}), Options(**options))
+        return self.started(name, None, dict(input or {}), Options(**options_of(options)))
 
     def started(
         self, name: str, workflow: AnyWorkflow | None, arguments: dict[str, Any], options: Options
@@ -422,7 +423,7 @@ class Starter:
 
     def start(self, workflow: Workflow[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
         """Start a run of a workflow with its arguments."""
-        arguments = arguments_of(workflow, args, kwargs)
+        arguments = arguments_given(workflow, args, kwargs)
         return self._client.started(workflow.name, workflow, arguments, self._options)
 
 

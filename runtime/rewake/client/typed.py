@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, cast
 
 from rewake.authoring.conversion import Converters
 from rewake.authoring.hints import return_hint
@@ -60,6 +60,28 @@ class StartOptions(TypedDict, total=False):
     tenant: str
     priority: int
     labels: Mapping[str, str]
+
+
+def options_of(given: Mapping[str, Any]) -> StartOptions:
+    """The options of a start by name. Raises `TypeError` for what is none."""
+    for name in given.keys() - StartOptions.__annotations__.keys():
+        told = f"{name!r} is no option of a start; arguments by name are one mapping"
+        raise TypeError(f'{told}: start("name", {{"{name}": …}}, id=…)')
+    return cast("StartOptions", given)
+
+
+def arguments_given(
+    workflow: AnyWorkflow, args: tuple[Any, ...], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The arguments of a workflow object by name. Raises `TypeError`, as its call would."""
+    try:
+        return arguments_of(workflow, args, given)
+    except TypeError as error:
+        options = [name for name in given if name in StartOptions.__annotations__]
+        if not options:
+            raise
+        told = f"{error}; as an option of the start it is said before"
+        raise TypeError(f"{told}: with_options({options[0]}=…).start(…)") from None
 
 
 class RunsWanted(TypedDict, total=False):

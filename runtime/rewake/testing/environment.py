@@ -219,6 +219,8 @@ def _moment(start: datetime) -> Millis:
 def _span(time: Seconds) -> float:
     if seconds(time) < 0:
         raise UsageError(f"time goes on, by a number of seconds or a timedelta, not by {time}")
+    if seconds(time) > FOREVER / 1000:
+        raise UsageError(f"time goes on by a hundred years at most, not by {time}")
     return seconds(time)
 
 
