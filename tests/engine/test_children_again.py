@@ -12,10 +12,11 @@ from rewake.codecs import AesGcm
 from rewake.engine.instances.program import new_execution
 from rewake.errors import RunConflict, RunNotFound
 from rewake.keep import keep_of
+from rewake.records import Header
 from rewake.signing.secret import Secret
 from rewake.states import RunState
 from tests.engine.test_children import both, child_ids
-from tests.support.virtual import Bench, Ended, virtually
+from tests.support.virtual import Bench, Ended, die, virtually
 
 BROKEN: set[str] = set()
 """What fails, until a test mends it."""
@@ -57,6 +58,11 @@ async def by_handle(name: str) -> str:
     handle = await works.start(name)
     await sleep(5)
     return await handle.result()
+
+
+@workflow
+async def waits_alone(name: str) -> str:
+    return await works(name)
 
 
 @workflow
@@ -212,6 +218,64 @@ def test_a_handle_that_failed_is_retried_with_its_parent(table: str, cached: int
         assert DONE == ["b first", "b"]
 
     run(body, table, cached)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("program", ["by_handle", "waits_alone"])
+def test_a_death_over_the_retry_of_a_child_changes_nothing(program: str, after: bool) -> None:
+    """Who asks again finds that it is not retried yet, or that it is; never what it failed with."""
+
+    async def body(bench: Bench) -> None:
+        parent, first, other = await failed(bench, program), bench.engine, bench.another()
+        retry = first.retry
+
+        async def dies(run: str, **how: Any) -> Header:
+            if run == parent or after:
+                await retry(run, **how)
+            if run != parent:
+                die(first)
+                await asyncio.Event().wait()
+            return await first.get(run)
+
+        first.retry = dies  # type: ignore[method-assign]
+        await first.retry(parent)
+        await asyncio.sleep(1)
+        bench.engine = other
+        other.open()
+        assert await bench.result(parent) == "b"
+        assert DONE == ["b first", "b"]
+
+    virtually([act, works, by_handle, waits_alone], body)
+
+
+@pytest.mark.parametrize("program", ["by_handle", "waits_alone"])
+def test_who_is_not_the_first_to_retry_a_child_waits_for_it(program: str) -> None:
+    """A message that comes twice, or a person, may be quicker: the parent does not fail by that."""
+
+    async def body(bench: Bench) -> None:
+        parent, retry = await failed(bench, program), bench.engine.retry
+
+        async def twice(run: str, **how: Any) -> Header:
+            if run != parent:
+                await retry(run, **how)
+            return await retry(run, **how)
+
+        bench.engine.retry = twice  # type: ignore[method-assign]
+        await bench.engine.retry(parent)
+        assert await bench.result(parent) == "b"
+
+    virtually([act, works, by_handle, waits_alone], body)
+
+
+async def failed(bench: Bench, program: str) -> str:
+    """A run that has failed by its child, which will not any more."""
+    DONE.clear()
+    BROKEN.add("b")
+    run = (await bench.start(program, name="b")).run
+    with pytest.raises(Ended):
+        await bench.result(run)
+    BROKEN.clear()
+    return run
 
 
 @pytest.mark.parametrize("table", ["memory", "sqlite"])

@@ -98,6 +98,7 @@ OTHERS = frozenset(
         "ended",
         "is_held",
         "has_task",
+        "has_older",
         "let_go",
         "message",
         "restored",

@@ -97,8 +97,7 @@ class Families(Cancels):
 
         And what was kept of the operation before, if it asked before. Raises `RunNotFound`.
         """
-        place = watcher_key(run, watcher)
-        before: Watcher | None = await self._again(lambda: self._table.get(place))
+        place, before = watcher_key(run, watcher), await self._watcher(run, watcher)
         if before is None or before.round < watcher.round:
             # Who stood still since a retry must not take back what that has said.
             older = [[Check("round", "absent")], [Check("round", "<", watcher.round)]]
@@ -117,6 +116,16 @@ class Families(Cancels):
                 raise RunNotFound(f"there is no run {run!r} any more")
             found = changed
         return found, before
+
+    async def has_older(self, run: str, watcher: Watcher) -> bool:
+        """Whether this operation has come to wait in an earlier round, and not in this one yet."""
+        before = await self._watcher(run, watcher)
+        return before is not None and before.round < watcher.round
+
+    async def _watcher(self, run: str, watcher: Watcher) -> Watcher | None:
+        place = watcher_key(run, watcher)
+        found: Watcher | None = await self._again(lambda: self._table.get(place))
+        return found
 
     async def watchers(self, run: str) -> Sequence[Watcher]:
         """The operations of other runs that wait for the end of this one."""

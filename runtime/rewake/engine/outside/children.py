@@ -130,9 +130,7 @@ class Children:
             raise RunConflict(f"there is another run of the id {found.run!r}")
         known = found.parent
         if known is not None and known.round < parent.round:
-            if found.state is RunState.FAILED:
-                found = await self._runs.retry(found.run)
-            found = await self._store.adopt(found, parent)
+            found = await self._store.adopt(await self._retried(found), parent)
         return await self._come_to(asked, found)
 
     async def _start(self, asked: Invocation, by: Header) -> Outcome | None:
@@ -157,15 +155,17 @@ class Children:
     async def _result(self, asked: Invocation, by: Header) -> Outcome | None:
         assert asked.about is not None
         watcher = Watcher(asked.run, asked.key, asked.round)
+        if asked.round and await self._store.has_older(asked.about.run, watcher):
+            found = await self._store.header(asked.about.run)
+            if found.parent is not None and found.parent.run == asked.run:
+                # First: who asks again after a death finds that it goes on, or has to yet.
+                await self._retried(found)
         found, before = await self._store.watch(asked.about.run, watcher)
         waits = None if found.state in TERMINAL else found.admission
         if waits is not None and not waits.inside:
             held = await own_limit(self._store, waits.terms, by)
             if held is not None:
                 raise RunConflict(told_of(held))
-        own = found.parent is not None and found.parent.run == asked.run
-        if own and before and before.round < asked.round and found.state is RunState.FAILED:
-            found = await self._runs.retry(found.run)
         return await self._come_to(asked, found, known=before is not None)
 
     async def _cancel(self, asked: Invocation, _: Header) -> Outcome | None:
@@ -175,6 +175,18 @@ class Children:
         return Outcome(OutcomeKind.OK)
 
     # --- how it is done ----------------------------------------------------------------------
+
+    async def _retried(self, found: Header) -> Header:
+        """The run as it goes on, if it has failed. Raises `RunConflict` if it may not."""
+        if found.state is not RunState.FAILED:
+            return found
+        try:
+            return await self._runs.retry(found.run)
+        except RunConflict:
+            now = await self._store.header(found.run)
+            if now.round == found.round:
+                raise
+            return now  # somebody else was quicker
 
     def _copied(self, child: str, outcome: Outcome, run: str, key: str) -> Outcome:
         """How a run has ended, as an outcome of the operation that waits for it."""
