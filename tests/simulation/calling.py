@@ -49,7 +49,7 @@ def with_calls(drawn: Drawn, chance: random.Random) -> Drawn:
     for number in range(chance.randint(1, 2)):
         node, value = _call(f"c{number}", chance.choice(plans), chance)
         if "beats" in str(node):
-            plans.remove("beats")  # it takes a minute
+            plans.remove("beats")  # it takes long
         kind = chance.choice((["seq"], ["gather", False]))
         program = [*kind, node, program]
         right = right if isinstance(right, Err) else [value, right]
@@ -85,7 +85,7 @@ def _call(name: str, plan: str, chance: random.Random) -> Drawn:
             options |= chance.choice(({"timeout": 3}, {"silence": 3}))
             return ["call", f"edge-{name}", options], "~"
         case "beats":
-            options["silence"] = 60
+            options["silence"] = 90
         case "fail":
             return ["call", f"fail-{name}", options], ["call", name, "Declined"]
         case _ if chance.random() < 0.3:
@@ -122,7 +122,7 @@ class Machine:
                     await self._beat(times=chance.randint(1, 4), pause=1.5)
                     return
                 case "beats":
-                    await self._beat(times=25, pause=3.0)
+                    await self._beat(times=32, pause=3.0)
                 case "edge":
                     await self._wait_for_the_edge()
                 case "atonce":
