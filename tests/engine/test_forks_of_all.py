@@ -188,6 +188,37 @@ async def tell(said: Any) -> None:
 
 
 @workflow
+async def slow_child() -> str:
+    await sleep(60)
+    return await work("child")
+
+
+@workflow
+async def with_a_tied_child() -> str:
+    tied = await slow_child.start(on_parent_end="cancel")
+    await work("a")
+    await sleep(5)
+    return await tied.result()
+
+
+@pytest.mark.parametrize("cached", [256, 0], ids=["warm", "cold"])
+def test_the_end_of_a_fork_cancels_no_child_of_the_other_run(cached: int) -> None:
+    """It was begun before the fork was: that ends at once, and the other run as it would have."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("with_a_tied_child")).run
+        await asyncio.sleep(6)
+        made = (await bench.engine.fork(run, "sleep")).run
+        await asyncio.sleep(1)
+        await bench.engine.cancel(made)
+        await asyncio.sleep(10)
+        assert (await bench.engine.get(made)).state is RunState.CANCELLED
+        assert await bench.result(run) == "child"
+
+    virtually([with_a_tied_child, slow_child, work], body, cached=cached)
+
+
+@workflow
 async def hands_links_on() -> list[str]:
     call = callback("call")
     await tell(call.url)

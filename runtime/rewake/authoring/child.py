@@ -28,7 +28,7 @@ from rewake.authoring.sending import send_signal
 from rewake.authoring.task import Task, result_of
 from rewake.errors import AppError, UsageError
 from rewake.kin import AN_ID, OtherRun, child_of, is_id
-from rewake.kinds import Kind, Purpose
+from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.records import Outcome
 from rewake.replay.execution import Execution, current, leaf_code
 from rewake.replay.loop import WorkflowFuture
@@ -239,7 +239,8 @@ async def _until_over(execution: Execution, label: str, run: str, end: asyncio.F
         return await asyncio.shield(end)
     except asyncio.CancelledError:
         if not end.done() and not execution.loop.dead:
-            asked = _ask_to_cancel(execution, label, run)
+            asked = _ask_to_cancel(execution, label, run, held=True)
+            asked.add_done_callback(lambda asked: _refused(asked) and end.cancel())
             try:
                 await asyncio.wait([end])
             finally:
@@ -248,10 +249,22 @@ async def _until_over(execution: Execution, label: str, run: str, end: asyncio.F
         raise
 
 
-def _ask_to_cancel(execution: Execution, label: str, run: str) -> WorkflowFuture:
+def _ask_to_cancel(
+    execution: Execution, label: str, run: str, *, held: bool = False
+) -> WorkflowFuture:
+    about = OtherRun(run, held=held)
     return execution.request(
-        Kind.CHILD_CANCEL, f"{label}-cancel", name=run, about=lambda _: OtherRun(run)
+        Kind.CHILD_CANCEL,
+        f"{label}-cancel",
+        name=run,
+        about=lambda _: about,
+        resolve=lambda _, outcome: outcome.kind,
     )
+
+
+def _refused(asked: asyncio.Future[Any]) -> bool:
+    """Whether a run is not asked to cancel: it is no child of this one, which was forked."""
+    return not asked.cancelled() and asked.result() is OutcomeKind.ERROR
 
 
 def _handle_of(name: str, label: str, id: str) -> RunHandle[Any]:

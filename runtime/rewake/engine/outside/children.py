@@ -168,8 +168,12 @@ class Children:
                 raise RunConflict(told_of(held))
         return await self._come_to(asked, found, known=before is not None)
 
-    async def _cancel(self, asked: Invocation, _: Header) -> Outcome | None:
+    async def _cancel(self, asked: Invocation, by: Header) -> Outcome | None:
         assert asked.about is not None
+        if asked.about.held and by.origin is not None and by.origin.key:
+            found = await self._store.find(asked.about.run)
+            if found is not None and _is_of_another(found, by):
+                raise RunConflict(f"run {found.run!r} is that of the run that was forked")
         reason = f"asked by run {asked.run}"
         await self.tell(await self._store.call_off(asked.about.run, reason))
         return Outcome(OutcomeKind.OK)
@@ -298,6 +302,12 @@ _DO: Mapping[Kind, Callable[[Children, Invocation, Header], Awaitable[Outcome | 
     Kind.CHILD_RESULT: Children._result,
     Kind.CHILD_CANCEL: Children._cancel,
 }
+
+
+def _is_of_another(found: Header, fork: Header) -> bool:
+    """Whether a run that a fork knows of was begun before the fork was, by another run."""
+    own = found.parent
+    return own is not None and own.run != fork.run and found.created <= fork.created
 
 
 def _is_of(found: Header, parent: Parent) -> bool:
