@@ -123,17 +123,15 @@ class Watch:
             self.fail(f"run {run}: {key} began again with {argument}, another argument")
 
     def runs_here(self, replica: Replica, run: str, key: str) -> None:
-        """A body began; no other of the same operation may be running in that process.
-
-        Nor may it begin once its run was killed, and its process could hear of that.
+        """A body began; no other of the same operation may be running in that process, nor may it
+        begin once its run was killed, and its process could hear of that.
         """
-        killed_at, world = self.runs[run].killed_at, self._world
-        if killed_at is not None and not world.jumpy:
-            late = world.seconds - max(killed_at, replica.deaf_until)
-            if late > KILLED:
-                self.fail(f"run {run}: {key} began {late} s after it was killed")
+        world, known = self._world, self.runs[run]
+        killed_at, removed_at = known.killed_at, known.removed_at
+        late = world.seconds - max(killed_at or 0.0, replica.deaf_until)
+        if killed_at is not None and not world.jumpy and late > KILLED:
+            self.fail(f"run {run}: {key} began {late} s after it was killed")
         self._check_paused(replica, run, key)
-        removed_at = self.runs[run].removed_at
         if removed_at is not None and world.seconds > max(removed_at, replica.deaf_until) + KILLED:
             self.fail(f"run {run}: {key} began, and the run is removed")
         if self._is_task(run, key):
@@ -199,7 +197,7 @@ class Watch:
         if isinstance(item, Header):
             self._wrote_header(replica, item)
             self._judge(self.doors.wrote(self.runs[item.run]) or self.joins.closed(item))
-        elif isinstance(item, Operation):
+        elif isinstance(item, Operation) and not self._is_late(item):
             self._wrote_operation(replica, item)
         elif isinstance(item, Process):
             self._wrote_process(item)
@@ -542,8 +540,12 @@ class Watch:
             self._judge(self.limits.claimed(new))
             if old is not None and old.owner:
                 self._check_taken(name, old)
-        given = self.limits.given(new, run.open.get(new.key))
-        return self._judge(given or self.circles.ended(new))
+        return self._judge(self.limits.given(new, run.open.get(new.key)) or self.circles.ended(new))
+
+    def _is_late(self, new: Operation) -> bool:
+        """Whether who stood still made it of a run that is removed: nothing of it may begin."""
+        run = self.runs.get(new.run)
+        return run is not None and run.removed_at is not None and new.outcome is None
 
     def _copies(self, new: Operation) -> None:
         """What a fork is made of is put before it is there: what has ended, held by nobody."""
@@ -583,14 +585,13 @@ class Watch:
             settled = operation is not None and operation.outcome is not None
             guarded = operation is not None and operation.due is not None
             waiting = waiting or settled
-            comes = asked.kind in AWAITED or asked.kind.traits.heard
-            if not comes or asked.due is not None:
+            if not (asked.kind in AWAITED or asked.kind.traits.heard) or asked.due is not None:
                 self.fail(f"custody: {name} waits for a moment ({key}), and is not due then")
             elif asked.kind.traits.dispatched and not (
                 settled or guarded or self._covers(asked, operation)
             ):
                 self.fail(f"custody: {name}: nobody looks after {key}")
-        told = any(operation.due is not None for operation in run.operations.values())
+        told = any(each.due is not None for each in run.operations.values())
         told = told or any(tells(self.runs, asked) for asked in run.open.values())
         if run.open and not told and all(map(run.has_outcome, run.open.values())):
             self.fail(f"custody: all that {name} waits for has ended, and nobody will wake it")

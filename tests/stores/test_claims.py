@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from msgspec import Raw
 
-from rewake.clock import SystemClock
 from rewake.encoded import Failure
 from rewake.kin import Watcher
 from rewake.limited import Line
@@ -39,6 +38,18 @@ class Nobody:
 
     def called_off(self, run: str) -> None:
         pass
+
+
+class Now:
+    """A clock that a test sets."""
+
+    at = NOW
+
+    def now(self) -> int:
+        return self.at
+
+    async def sleep(self, duration: int) -> None:
+        raise AssertionError("nothing waits")
 
 
 class Slow(MemoryTable):
@@ -75,7 +86,7 @@ async def never_began(store: Store) -> None:
 def slow_store() -> tuple[Slow, Store]:
     """A store on such a table."""
     table, marks = Slow(), itertools.count()
-    clock, here = SystemClock(), Nobody()
+    clock, here = Now(), Nobody()
     return table, Store(
         table, shelf_of(table), mark=lambda: f"m{next(marks)}", clock=clock, here=here
     )
@@ -174,6 +185,7 @@ def test_who_stood_still_as_a_retry_came_to_wait_waits_in_its_place_no_more() ->
 def test_who_stood_still_before_a_claim_begins_nothing_of_a_lap_that_is_removed() -> None:
     """Others have done what it was to begin, and gone on: the item that it makes is not kept."""
     _, store = slow_store()
+    clock = cast("Now", store._clock)
     header = Header("r", "work", NOW, seed=1, runtime=1, due=NOW)
     begins = Started(NOW, Value("json", Raw(b"{}")))
 
@@ -187,8 +199,23 @@ def test_who_stood_still_before_a_claim_begins_nothing_of_a_lap_that_is_removed(
             assert isinstance(result, Committed)
             held = result.header
             held.lap = await store.look_after_laps(held, cancel=False)
+        clock.at += 10_000
         assert isinstance(await store.claim_task(claim("late")), Refused)
         assert await store.operation("r", "a") is None
         assert isinstance(await store.claim_task(claim("late", key="lap3/a")), Taken)
+
+    asyncio.run(main())
+
+
+def test_who_stood_still_before_a_claim_begins_nothing_of_a_run_that_is_removed() -> None:
+    """Nor is anything left of it: nobody would look at that run again."""
+    _, store = slow_store()
+    clock = cast("Now", store._clock)
+
+    async def main() -> None:
+        assert isinstance(await store.claim_task(claim("first")), Taken), "at once it asks nobody"
+        clock.at += 10_000
+        assert isinstance(await store.claim_task(claim("late", key="b")), Refused)
+        assert await store.operation("r", "b") is None
 
     asyncio.run(main())

@@ -100,11 +100,10 @@ class Operations(Families):
         return await self._together(work)
 
     async def _came_late(self, claim: TaskClaim) -> bool:
-        """Whether the lap is over by now: who stood still makes an item that was removed anew."""
+        """Whether run or lap is gone by now: who stood still makes an item anew that went."""
         if self._clock.now() - claim.now <= self._margin:
             return False  # nobody else has begun what was just asked for
-        header = await self.find(claim.run)
-        return header is not None and is_past(header, claim.key)
+        return is_past(await self._again(lambda: self.find(claim.run)), claim.key)
 
     async def _take_again(
         self, found: Operation, claim: TaskClaim, begin: Mapping[str, Any]
