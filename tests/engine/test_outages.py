@@ -14,7 +14,7 @@ from rewake.errors import StoreError, StoreFull, StoreUnavailable
 from rewake.states import RunState
 from rewake.stores.table import Key
 from tests.support.emptied import emptied
-from tests.support.virtual import TABLES, Bench, virtually
+from tests.support.virtual import TABLES, Bench, Ended, virtually
 
 Refused = Callable[..., bool]
 
@@ -191,3 +191,67 @@ def test_a_claim_whose_answer_was_lost_is_given_back_at_the_end() -> None:
 
 def _takes(key: Key, **changes: Any) -> bool:
     return key.sort == "H" and _claims(key, **changes)
+
+
+@workflow
+async def has_steps() -> list[str]:
+    once = asyncio.ensure_future(step("long", _long, at_most_once=True))
+    await sleep(5)
+    short = await step("short", _short)
+    return [short, await once]
+
+
+async def _long() -> str:
+    begun.append("long")
+    await asyncio.sleep(OUTAGE + 10)
+    return LARGE
+
+
+async def _short() -> str:
+    begun.append("short")
+    await asyncio.sleep(5)
+    return "short"
+
+
+STEP_OUTAGES: dict[str, Callable[[Bench], None]] = {
+    "nothing can be written": lambda bench: fail(bench, "update"),
+    "no answers at all": lambda bench: fail(bench, "update", done=True),
+    "nothing can be read": lambda bench: fail(bench, "get"),
+}
+
+
+@everywhere
+@pytest.mark.parametrize("outage", STEP_OUTAGES)
+def test_steps_outlive_an_outage(table: str, outage: str) -> None:
+    """None is cut off, or begun a second time, or lost, whether it goes on meanwhile or ends."""
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("has_steps")
+        await asyncio.sleep(7)
+        STEP_OUTAGES[outage](bench)
+        await asyncio.sleep(OUTAGE - 7)
+        assert await bench.result(header.run) == ["short", LARGE]
+        assert begun == ["long", "short"]
+        assert bench.seconds < OUTAGE + 15
+
+    virtually([has_steps], body, table=table)
+
+
+def test_a_process_that_waits_for_its_store_ends_when_it_is_told_to() -> None:
+    """Its steps are begun again by the next one; what runs at most once is lost with it."""
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("has_steps")
+        await asyncio.sleep(7)
+        fail(bench, "update")
+        await asyncio.sleep(30)
+        await bench.engine.close()
+        assert bench.seconds < 50
+        await asyncio.sleep(OUTAGE)
+        bench.engine = bench.another()
+        bench.engine.open()
+        with pytest.raises(Ended, match="TaskError"):
+            await bench.result(header.run)
+        assert begun == ["long", "short", "short"]
+
+    virtually([has_steps], body)

@@ -56,6 +56,7 @@ from rewake.signing.secret import Secret
 from rewake.states import ASLEEP, RunState
 from rewake.stores.answers import Suspect
 from rewake.stores.herald import herald_of
+from rewake.stores.patience import asked_again
 from rewake.stores.protocol import Store
 from rewake.stores.sealing import behind_codec
 from rewake.stores.shelf import Shelf, shelf_of
@@ -97,8 +98,8 @@ class Engine(Runs):
         self.app, self._threaded, self._herald = app, threads, herald_of(table)
         self.settings, clock = settings or Settings(), clock or SystemClock()
         here, unique = Here(Cache(self.settings.cached)), unique or unique_names()
-        shelf, table = shelf or shelf_of(table), behind_codec(table, secret.codec)
-        store = Store(table, shelf, mark=unique, clock=clock, here=here, **_times(self.settings))
+        kept = asked_again(behind_codec(table, secret.codec), shelf or shelf_of(table))
+        store = Store(*kept, mark=unique, clock=clock, here=here, **_times(self.settings))
         tags = Tags(store, clock, self.settings, routed_tags(dispatcher), app.tags)
         super().__init__(
             Services(

@@ -24,7 +24,7 @@ from rewake.noted import Attempted, Try
 from rewake.records import Failure, Fired, Header, Millis, Outcome, Scheduled, Stepped
 from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
-from rewake.values.failures import failure_of, said_of
+from rewake.values.failures import described, failure_of, said_of
 from rewake.values.run_codec import RunCodec
 
 log = logging.getLogger("rewake.engine")
@@ -46,6 +46,20 @@ class Steps:
         self.running: dict[str, asyncio.Task[Any]] = {}
         self.begun: dict[str, StepHere] = {}
         self.ended: list[tuple[OpenOp, Any, BaseException | None]] = []
+        self._dropped = False
+        self._waited = False
+
+    def would_be_lost(self) -> bool:
+        """Whether there are steps that the end of this turn would cut off, or begin again."""
+        return bool(self.begun) and not self._dropped
+
+    async def wait_for_store(self, error: Exception) -> None:
+        """Wait a while for a store that does not answer."""
+        level = logging.DEBUG if self._waited else logging.WARNING
+        told = "run %s has steps under way, and waits for its store: %s"
+        log.log(level, told, self._run, described(error))
+        self._waited = True
+        await self._services.clock.sleep(self._services.settings.sweep)
 
     def find_begun(self, execution: Execution, header: Header) -> None:
         """Note the at-most-once steps that may have begun before a replay: those in the history.
@@ -137,6 +151,7 @@ class Steps:
             await asyncio.wait(tasks, timeout=CLEANUP)
         begun = self.begun.copy()
         self.begun.clear()
+        self._dropped = False
         await keep_interrupted(self._services, self._run, begun, withdrawn=False)
 
     def cancel_all(self) -> None:
@@ -145,6 +160,7 @@ class Steps:
             task.cancel()
         self.running.clear()
         self.ended.clear()
+        self._dropped = True
 
     def _on_end(self, op: OpenOp, task: asyncio.Task[Any]) -> None:
         if self.running.get(op.key) is not task:

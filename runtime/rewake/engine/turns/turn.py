@@ -51,6 +51,7 @@ from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
 from rewake.states import RunState
 from rewake.stores.history import History, is_unattended, of_round
+from rewake.stores.patience import patient
 from rewake.values.failures import described
 
 log = logging.getLogger("rewake.engine")
@@ -111,7 +112,8 @@ class Turn:
                 # A claim that took long may be another's by now, or before the first beat.
                 if not self._services.heart.is_sure(owner):
                     await self._make_sure()
-                await self._carry_on(known)
+                with patient(self._steps.would_be_lost, self._steps.wait_for_store):
+                    await self._carry_on(known)
         except Overtaken:
             self._on_overtaken()
             log.info("run %s was taken over; this instance is discarded", run)
@@ -474,8 +476,11 @@ class Turn:
 
     async def _not_saved(self, error: StoreError) -> None:
         """Let another turn go on from the last commit, at the latest when the lease is over."""
-        log.warning("run %s was not saved: retrying", self._commits.header.run, exc_info=error)
-        if isinstance(error, PASSING):
+        run, owner = self._commits.header.run, self._commits.header.owner
+        log.warning("run %s was not saved: retrying", run, exc_info=error)
+        if self._overtaken:  # while its steps waited for the store
+            await self._services.claims.absolve(run, "", owner)
+        elif isinstance(error, PASSING):
             await self._release()
 
     async def _release(self, wait: Millis | None = None, why: str = "") -> None:
