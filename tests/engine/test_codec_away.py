@@ -11,8 +11,10 @@ import pytest
 from rewake import (
     approval,
     block,
+    continue_as_new,
     emit,
     sleep,
+    state,
     step,
     task,
     wait_for_event,
@@ -21,8 +23,11 @@ from rewake import (
 )
 from rewake.codecs import CheckpointForged, Context
 from rewake.states import LIVE
+from tests.support.emptied import emptied
 from tests.support.virtual import SECRET, Bench, virtually
 
+begun: list[str] = []
+_emptied = emptied(begun)
 ASKED = ("input", "output", "call", "result", "approval", "emitted", "event", "signal")
 
 
@@ -122,3 +127,94 @@ def test_a_codec_that_cannot_encode_is_no_error_of_a_body(purpose: str) -> None:
         assert await bench.result(run) == right
 
     virtually([swallows, shouts, echoes], body, secret=SECRET.with_codec(codec))
+
+
+@task
+async def counts_up() -> int:
+    begun.append("task")
+    async with state("count", "up") as count:
+        count.value = (count.value or 0) + 1
+    return int(count.value)
+
+
+@workflow
+async def goes_on(lap: int = 1) -> list[Any]:
+    async def once() -> str:
+        begun.append("step")
+        return "a step"
+
+    said = [await step("once", once), await counts_up()]
+    if lap < 2:
+        continue_as_new(lap + 1)
+    return said
+
+
+@pytest.mark.parametrize("times", [1, 6])
+@pytest.mark.parametrize("way", ["encode", "decode"])
+def test_a_codec_that_fails_at_any_call_ends_no_run(way: str, times: int) -> None:
+    """Neither what begins a lap, nor a state that was entered, makes an error of it."""
+    calls, number = 1, 0
+    while number < calls:
+        codec, told = Failing(way, number, times), list[Any]()
+
+        async def body(bench: Bench, told: list[Any] = told, codec: Failing = codec) -> None:
+            run = (await bench.start("goes_on")).run
+            codec.counts = True
+            await bench.engine.result(run, 10**6)
+            codec.counts = False
+            told.append(await bench.result(run))
+
+        begun.clear()
+        virtually([goes_on, counts_up], body, secret=SECRET.with_codec(codec), cached=0)
+        assert told == [["a step", 2]], number
+        assert begun.count("task") == 2, number
+        calls, number = codec.calls - times, number + 1
+    assert number > 5
+
+
+@workflow
+async def only_once() -> str:
+    async def once() -> str:
+        begun.append("step")
+        return "a step"
+
+    return await step("once", once, at_most_once=True)
+
+
+def test_a_step_whose_result_cannot_be_encoded_yet_is_not_repeated() -> None:
+    """It waits for the codec with what it came to, as a task does."""
+    codec = Locked()
+
+    async def body(bench: Bench) -> None:
+        codec.refused = "result"
+        run = (await bench.start("only_once")).run
+        await asyncio.sleep(100)
+        assert codec.times > 1
+        codec.refused = ""
+        assert await bench.result(run) == "a step"
+        assert begun == ["step"]
+
+    virtually([only_once], body, secret=SECRET.with_codec(codec))
+
+
+class Failing(Locked):
+    """A codec that fails some times in a row, one way, from one of its calls on."""
+
+    def __init__(self, way: str, first: int, times: int) -> None:
+        super().__init__()
+        self.counts, self.calls = False, 0
+        self._way, self._failing = way, range(first, first + times)
+
+    def _count(self, way: str) -> None:
+        if self.counts and way == self._way:
+            self.calls += 1
+            if self.calls - 1 in self._failing:
+                raise ConnectionError("the key service does not answer")
+
+    def encode(self, data: bytes, context: Context) -> bytes:
+        self._count("encode")
+        return super().encode(data, context)
+
+    def decode(self, data: bytes, context: Context) -> bytes:
+        self._count("decode")
+        return super().decode(data, context)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from rewake.authoring.context import current_context
-from rewake.errors import NotInARun, UsageError
+from rewake.errors import NotInARun, StoreError, UsageError
 from rewake.replay.again import ContinueAsNew
 from rewake.replay.execution import current
 
@@ -37,7 +37,12 @@ def continue_as_new(*args: Any, **kwargs: Any) -> NoReturn:
     if execution is not None:
         if execution.loop.current_scope() is not execution.loop.root:
             raise UsageError("continue_as_new() is for the body of a workflow, not for a branch")
-        raise ContinueAsNew(args, kwargs, execution.program.again(args, kwargs))
+        try:
+            given = execution.program.again(args, kwargs)
+        except StoreError as error:  # a codec that cannot encode now
+            execution.halt(error)
+            raise
+        raise ContinueAsNew(args, kwargs, given)
     if current_context() is not None:
         raise NotInARun("continue_as_new() is for the body of a workflow, not for a task or a step")
     raise ContinueAsNew(args, kwargs)

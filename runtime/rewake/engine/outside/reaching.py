@@ -15,6 +15,7 @@ from rewake.engine.outside.keyed import KEEP, Block, States
 from rewake.engine.outside.signals import Signals
 from rewake.engine.process.leases import insist
 from rewake.engine.runs.runs import Runs
+from rewake.errors import ReadableElsewhere, StoreUnavailable
 from rewake.keyed import State
 
 T = TypeVar("T")
@@ -49,7 +50,10 @@ class Reaching:
     ) -> dict[str, Any]:
         async def ask() -> dict[str, Any]:
             block = await self._block(name, key, token, number, task)
-            return (await self._states.enter(block))._asdict()
+            try:
+                return (await self._states.enter(block))._asdict()
+            except ReadableElsewhere as error:  # it holds it, and the codec cannot open it now
+                raise StoreUnavailable(str(error)) from error
 
         return await self._insist(ask)
 

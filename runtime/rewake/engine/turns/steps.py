@@ -16,12 +16,13 @@ from rewake.authoring.policy import millis
 from rewake.authoring.step import StepWork
 from rewake.engine.logs.carrying import About, warn_of_failure
 from rewake.engine.logs.logs import AttemptLog
+from rewake.engine.process.leases import insist
 from rewake.engine.process.work import CLEANUP
 from rewake.engine.services import Services, StepHere
 from rewake.engine.turns.interrupted import keep_interrupted
 from rewake.kinds import OutcomeKind, Purpose
 from rewake.noted import Attempted, Try
-from rewake.records import Failure, Fired, Header, Millis, Outcome, Scheduled, Stepped
+from rewake.records import Failure, Fired, Header, Millis, Outcome, Scheduled, Stepped, Value
 from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
 from rewake.values.failures import described, failure_of, said_of
@@ -181,7 +182,7 @@ class Steps:
             self.ended.append((op, None, error))
             self._signal.set()
 
-    async def _attempt(self, op: OpenOp) -> tuple[Any, BaseException | None]:
+    async def _attempt(self, op: OpenOp) -> tuple[Value | Exception | None, BaseException | None]:
         work, services = op.work, self._services
         logs = AttemptLog(services.clock, RunCodec(services.secret, self._run))
         context = TaskContext(self._run, op.key, op.number, logs, services.reach)
@@ -202,14 +203,28 @@ class Steps:
                 result = await services.around(AroundKind.STEP, context, op.name, attempted)
             finally:
                 await services.logs.end(context, logs)
+            return await self._sealed(op, result), None
         except asyncio.CancelledError as error:
             if self.running.get(op.key) is not asyncio.current_task():
                 raise
             return None, error
         except BaseException as error:
             return None, error
-        else:
-            return result, None
+
+    async def _sealed(self, op: OpenOp, result: Any) -> Value | Exception:
+        """A result as data, or why it can be none; a codec that fails for now is asked again."""
+        services, codec = self._services, RunCodec(self._services.secret, self._run)
+        hint = op.work.hint
+        how: dict[str, Any] = {"purpose": Purpose.RESULT, "hint": hint, "hidden": hidden_in(hint)}
+
+        async def seal() -> Value:
+            return codec.encode(result, key=op.key, **how)
+
+        told = "what a step came to cannot be encoded yet"
+        try:
+            return await insist(seal, told, services.clock, services.settings.sweep)
+        except Exception as unencodable:
+            return unencodable
 
     def _lost(self, op: OpenOp, now: Millis) -> Stepped:
         """The end of a try that may have begun in a process that is gone."""
@@ -229,18 +244,10 @@ class Steps:
     ) -> Stepped:
         work: StepWork = op.work
         if error is None:
-            try:
-                value = execution.codec.encode(
-                    result,
-                    key=op.key,
-                    purpose=Purpose.RESULT,
-                    hint=(hint := work.hint),
-                    hidden=hidden_in(hint),
-                )
-            except Exception as unencodable:
-                failure = failure_of(unencodable, _made(op))
-                return self._over(execution, op, now, Outcome(OutcomeKind.ERROR, origin=failure))
-            return self._over(execution, op, now, Outcome(OutcomeKind.OK, value=value))
+            if isinstance(result, Value):
+                return self._over(execution, op, now, Outcome(OutcomeKind.OK, value=result))
+            failure = failure_of(result, _made(op))
+            return self._over(execution, op, now, Outcome(OutcomeKind.ERROR, origin=failure))
         failed = op.attempts + 1
         wait = work.policy.next(
             error, failed, elapsed=_elapsed(op, now), chance=self._services.chance.random()
