@@ -30,6 +30,8 @@ from rewake.states import TERMINAL
 log = logging.getLogger("rewake.engine")
 
 _PAUSE: Millis = 20
+_LONGEST_PAUSE: Millis = 500
+"""Between looks at a place whose run is about to be created, or never will be."""
 
 
 class StandsFor(Exception):
@@ -166,7 +168,7 @@ class Door:
 
     async def _there(self, run: str, limit: Limited) -> Header | None:
         """The run that holds a singleton and has not ended, if another one does."""
-        services = self._services
+        services, pause = self._services, _PAUSE
         while (book := await self._store.limit(limit.id)) is not None and book.holders:
             holder = book.holders[0]
             found = await self._store.find(holder.run)
@@ -176,7 +178,8 @@ class Door:
                 return found
             now, grace = services.clock.now(), services.settings.grace
             if found is None and now < holder.since + grace:
-                await services.clock.sleep(_PAUSE)  # it is about to be created
+                await services.clock.sleep(pause)  # it is about to be created
+                pause = min(2 * pause, _LONGEST_PAUSE)
                 continue
             await self._store.leave(limit.id, holder, now, soon=now + grace)
         return None
