@@ -345,6 +345,9 @@ class Runs(Again):
             await services.events.watches.again(header, first)
         for key, tries in made.tries.items():
             await self._store.keep_tries(run, key, tries)
+        # Its timers begin anew when it goes on: all that was before may have taken its time.
+        now = max(now, services.clock.now())
+        made = cut(header, history, now)
         header = await self._store.retry(
             header, made.entries, cancel=made.cancel, cancels=made.cancels, now=now
         )
