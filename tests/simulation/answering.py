@@ -28,13 +28,16 @@ def with_response(drawn: Drawn, chance: random.Random) -> Drawn:
     return [*kind, *parts], right if isinstance(right, Err) else values
 
 
-def asked_of(program: Any) -> str | None:
-    """What this program answers, if it does."""
+def asked_of(program: Any, *, failed: bool) -> str | None:
+    """What this program answers first, if it does. `failed`: whether its run has, some time."""
     match program:
+        case ["undo", part, _] if not failed:
+            return asked_of(part, failed=failed)
         case ["respond", str() as name]:
             return name
         case list():
-            return next(filter(None, map(asked_of, program)), None)
+            parts = (asked_of(part, failed=failed) for part in program)
+            return next(filter(None, parts), None)
         case _:
             return None
 

@@ -133,7 +133,8 @@ class Judge:
     async def _judge_answer(self, run: Run) -> None:
         """A run that came to its end has answered, if its program does, and nothing else."""
         program, _ = self._case.programs[run.header.run]
-        told, asked = await answer_of(self._world, run.header), asked_of(program)
+        told = await answer_of(self._world, run.header)
+        asked = asked_of(program, failed=run.header.round > 0)
         if told != asked and (told is not None or run.header.state is RunState.DONE):
             self._fail(run, f"it answered {told}, instead of {asked}")
 
