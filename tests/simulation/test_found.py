@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 
@@ -257,13 +258,6 @@ class _Contended(MemoryTable):
         return await super().update(key, **changes)
 
 
-class BeforeAll(SystemClock):
-    """A clock by which nobody has stood still."""
-
-    def now(self) -> int:
-        return 0
-
-
 def _store(table: MemoryTable) -> Store:
     return Store(table, table, mark=lambda: "t", clock=SystemClock(), here=Here(Cache(0)))
 
@@ -274,7 +268,7 @@ def test_a_claim_that_is_won_late_is_won(times: int) -> None:
 
     async def claim() -> None:
         store = _store(_Contended(times))
-        store._clock = BeforeAll()
+        store._clock = Mock(now=lambda: 0)  # nobody has stood still
         first = TaskClaim("r1", "work", "work", "first", 0, 1)
         assert isinstance(await store.claim_task(first), Taken)
         looks = TaskClaim("r1", "work", "work", "looks", 7_000, 1)
