@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 
@@ -44,7 +44,8 @@ def patient(lasts: Callable[[], bool], waits: Waits) -> Iterator[None]:
     try:
         yield
     finally:
-        _patience.reset(token)
+        with suppress(ValueError):  # of a process that died: its coroutines are closed elsewhere
+            _patience.reset(token)
 
 
 async def _asked(ask: Callable[[], Awaitable[T]]) -> T:
