@@ -23,6 +23,8 @@ from tests.simulation.directed import (
 )
 from tests.simulation.faults import CRASH_AFTER, CRASH_BEFORE, TOLD_FAILED
 from tests.simulation.programs import NEVER
+from tests.simulation.scenarios import SCENARIOS
+from tests.simulation.simulate import simulate
 
 # --- 1 -----------------------------------------------------------------------------------------
 
@@ -349,3 +351,8 @@ async def test_8_a_late_duplicate_start_changes_nothing(stage: Stage) -> None:
     assert stage.header == before
     assert not [line for line in stage.world.lines[lines:] if "begins" in line]
     assert stage.begun("work") == 1
+
+
+def test_what_a_replay_has_read_of_an_earlier_round_hides_no_outcome_of_this_one() -> None:
+    """A decision that came right after the replay of a retried run was taken for read."""
+    assert not simulate(SCENARIOS["clocks jump under retried runs"](17, "memory")).broken

@@ -268,6 +268,8 @@ class Turn:
         found, keys = self._instance.arrivals.found(), self._arrived(len(awaited))
         self._instance.inbox.note(keys)
         settled = {key: found[key] for key in awaited if key in found} if found else {}
+        # An outcome of another round is none, and must not stand for one that has come since.
+        settled = {k: found for k, found in settled.items() if found.round == awaited[k].round}
         if known is not None and known.key in awaited and (len(awaited) == 1 or keys is not None):
             settled[known.key] = known
         if len(settled) < len(awaited):
@@ -276,7 +278,6 @@ class Turn:
             if wanted:
                 run, count = self._commits.header.run, self._commits.header.count
                 settled |= await self._store.outcomes(run, wanted, count)
-        # An outcome of another round is none.
         settled = {k: found for k, found in settled.items() if found.round == awaited[k].round}
         for op in awaited.values():
             if op.kind.traits.due is not DueMeans.DEADLINE or op.key in settled:
