@@ -291,15 +291,6 @@ def stale_check() -> Iterator[None]:
 
 
 @contextmanager
-def a_look_overlooks_what_has_arrived() -> Iterator[None]:
-    """A sweeper moves a due time that an arrival has left to it (a bug that this found)."""
-    with _looking_where(
-        lambda seen: [Check("due", "=", seen.due), Check("epoch", "=", seen.epoch)]
-    ):
-        yield
-
-
-@contextmanager
 def forgotten_losers() -> Iterator[None]:
     """Nobody sees to it that what an ended run withdrew is cancelled (a bug that this found)."""
     finish = Store.finish
@@ -463,7 +454,6 @@ MUTANTS: Sequence[Mutant] = (
     half_a_value,
     closes_what_nobody_asked,
     stale_check,
-    a_look_overlooks_what_has_arrived,
     forgotten_losers,
     costly_logs,
     repeated_logs,

@@ -12,9 +12,19 @@ from msgspec import Raw
 
 from rewake.encoded import Failure
 from rewake.kin import Watcher
+from rewake.kinds import Kind, OutcomeKind
 from rewake.limited import Line
 from rewake.noted import Try
-from rewake.records import Header, Invocation, Item, Started, Value
+from rewake.records import (
+    Header,
+    Invocation,
+    Item,
+    Operation,
+    Outcome,
+    Scheduled,
+    Started,
+    Value,
+)
 from rewake.stores.answers import Committed, Refused, RunClaim, Taken, TaskClaim
 from rewake.stores.keys import header_key
 from rewake.stores.memory import MemoryTable
@@ -34,7 +44,7 @@ class Nobody:
         return False
 
     def hear(self, run: str, number: int, key: str) -> None:
-        raise AssertionError("nothing arrives")
+        """It is nobody."""
 
     def called_off(self, run: str) -> None:
         pass
@@ -160,6 +170,28 @@ def test_a_look_at_a_run_that_has_gone_on_puts_nothing_off() -> None:
         assert parked.due is not None
         assert parked.due <= soon
         assert await store.postpone(key, parked.due, soon, of=parked)
+
+    asyncio.run(main())
+
+
+def test_a_look_that_an_arrival_overtakes_leaves_the_due_time_to_it() -> None:
+    """What it has looked at was not all: the run is to wake at once, and not when it thought."""
+    _, store = slow_store()
+    header = Header("r", "work", NOW, seed=1, runtime=1, due=NOW)
+    asked = Scheduled("a", Kind.TASK, "task", "")
+
+    async def main() -> None:
+        await store.start(header, Started(NOW, Value("json", Raw(b"{}"))))
+        held = await store.claim("r", RunClaim("first", NOW, LEASE))
+        assert isinstance(held, Header)
+        result = await store.park(held, [asked], gap=1, wake=None, check_at=NOW, near=0)
+        assert isinstance(result, Committed)
+        looked = await store.header("r")
+        task = Operation("r", "a", Kind.TASK, "task")
+        await store.deliver(task, Outcome(OutcomeKind.OK), NOW)
+        assert not await store.recheck(looked, check_at=NOW + 60_000, wake=None)
+        arrived = await store.header("r")
+        assert (arrived.gap, arrived.due) == (0, NOW)
 
     asyncio.run(main())
 
