@@ -88,7 +88,7 @@ READABLE = {
     "LogBatch": {"run", "key"},
     "View": {"run", "workflow"},
     "Labelled": {"run", "workflow"},
-    "Entrant": {"run", "token"},
+    "Entrant": {"run", "task", "token"},
     "State": {"name", "key", "tenant", "mark", "left"},
     "StreamBatch": {"run", "mark"},
     "StreamPart": {"key"},
