@@ -120,7 +120,11 @@ class States:
             return ""
         if new is not None and new.is_of(old):
             return ""  # another attempt, or round, in its place
-        if Block(state, old.run, old.token, old.number).left not in state.left:
+        if before.handed and any(each.is_of(old) for each in state.line):
+            return ""  # it stood still, and had not entered: it waits at the end again
+        task = runs[old.run].operations.get(old.task)
+        over = task is not None and task.outcome is not None  # it died before it left the block
+        if not over and Block(state, old.run, old.token, old.number).left not in state.left:
             return f"the state {state.key} was taken from run {old.run}, which had it"
         return ""
 
