@@ -111,9 +111,10 @@ class Progress:
         here, wrong = (new.run, new.key), self.wrong
         told = None if new.progress is None else self._read(new)
         before = None if old is None or old.progress is None else self._read(old)
+        known = told in (before, self._kept.get(here, (0, None))[1])
         # One that has ended may still be found by an attempt that was claimed before.
         self._kept[here] = (0 if new.outcome is not None else new.number, told)
-        if told != before and told is not None and told[0] != new.number:
+        if not known and told is not None and told[0] != new.number:
             wrong = f"attempt {told[0]} tells {told} of {here}, and {new.number} is the newest"
         worked = new.outcome is not None and new.outcome.kind is OutcomeKind.OK
         if before is not None and told is None and not worked:

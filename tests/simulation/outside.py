@@ -32,7 +32,7 @@ from tests.simulation.writing import Writer
 
 SLACK = 120.0
 """Virtual seconds, after the last fault, within which every run must have ended."""
-BEATS = 80.0
+BEATS = 200.0
 """And so many more beside a machine that beats: it takes longer to answer than it may be silent."""
 JUMP = 80.0
 """And so many more if clocks jump: a lease of a clock that was ahead has to run out."""

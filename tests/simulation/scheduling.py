@@ -215,7 +215,8 @@ class World:
             waits = schedule.next is not None and moment >= schedule.next
             is_late = now - moment > 2 * self.period * 1000
             longest = self.takes + schedule.jitter / 1000
-            in_line = self.overlap in ("queue", "cancel") and longest > self.period
+            # A line that was long after the mishaps is gone through slowly.
+            in_line = self.overlap in ("queue", "cancel") and 2 * longest > self.period
             is_new = moment > schedule.created
             if (
                 is_new

@@ -35,6 +35,7 @@ from rewake.records import (
     Operation,
     Retried,
     Scheduled,
+    ScheduledRun,
     Signalled,
     Started,
     Stepped,
@@ -75,14 +76,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 def _lasting(entry: Entry) -> Entry:
-    """An entry without what a retry may change of it: the round, and with it a deadline."""
-    if isinstance(entry, Scheduled):
-        return msgspec.structs.replace(entry, round=0, due=None)
-    return entry
-
-
-def _goes_on(task: asyncio.Task[Any]) -> bool:
-    return not (task.done() or task.cancelling())
+    """An entry without what a retry may change of it: the round, a deadline, a cancelled child."""
+    if not isinstance(entry, Scheduled):
+        return entry
+    child = {"other": None} if isinstance(entry, ScheduledRun) else {}
+    return msgspec.structs.replace(entry, round=0, due=None, **child)
 
 
 class Watch:
@@ -139,7 +137,7 @@ class Watch:
         in_loop = asyncio._get_running_loop() is not None  # a sync function is in none
         here, task = (replica.name, run, key), asyncio.current_task() if in_loop else None
         earlier = self._running.get(here)
-        if earlier is not None and earlier is not task and _goes_on(earlier):
+        if earlier not in (None, task) and not (earlier.done() or earlier.cancelling()):
             self.fail(f"run {run}: {key} was begun beside itself in {replica.name}")
         if task is not None:
             self._running[here] = task
@@ -170,7 +168,8 @@ class Watch:
         tasks = {
             task
             for (where, run, key), task in self._running.items()
-            if where == replica.name and self._is_task(run, key) and _goes_on(task)
+            if where == replica.name and self._is_task(run, key)
+            if not (task.done() or task.cancelling())
         }
         if len(tasks) >= world.settings.tasks:
             self.fail(f"{name} began beside {len(tasks)} others")
@@ -529,8 +528,8 @@ class Watch:
                 self.fail(f"{name} was claimed after it had an outcome")
         if old is not None and (new.lost < old.lost or new.attempts < old.attempts - 1):
             self.fail(f"{name}: its attempts went back")
-        # An end that came too late for a cancellation loses a step that runs at most once.
         self._judge(self.beats.wrote(old, new))
+        # An end that came too late for a cancellation loses a step that runs at most once.
         mishaps = self._world.mishaps() + run.header.cancels * (new.kind is Kind.STEP)
         if new.lost > mishaps + self.beats.silent[new.run, new.key]:
             self.fail(f"{name}: lost {new.lost} times, after {mishaps} mishaps")

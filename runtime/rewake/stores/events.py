@@ -20,8 +20,9 @@ import hashlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import NamedTuple
 
+from rewake.clock import Clock
 from rewake.published import Mention, Published, Shape, Subscription
-from rewake.records import Millis
+from rewake.records import LATEST, Millis
 from rewake.stores.blobs import Again
 from rewake.stores.keys import (
     MENTIONS,
@@ -125,14 +126,23 @@ class Events:
             if cursor is None:
                 return found
 
-    async def note_shape(self, name: str, shape: Shape) -> Shape:
-        """Note that events are looked for by these fields. Returns what was noted first."""
-        where = shape_key(name, _digest("\0".join(shape.fields)))
+    async def note_shape(self, name: str, fields: Sequence[str], clock: Clock) -> Shape:
+        """Note that events are looked for by these fields. Returns what was noted, and since when.
+
+        The moment is one at which it is there for sure, for every event of a later one is to be in
+        its index: so it is put without one first, since whoever puts it may stand still before.
+        """
+        where = shape_key(name, _digest("\0".join(fields)))
         known: Shape | None = await self._table.get(where)
-        if known is not None:
+        if known is None:
+            blank = Shape([*fields], LATEST)
+            written = await self._again(lambda: self._table.put(where, blank, absent=True))
+            known = written.item or blank
+        if known.since < LATEST:
             return known
-        written = await self._again(lambda: self._table.put(where, shape, absent=True))
-        stands: Shape = written.item or shape
+        new, noted = {"since": clock.now()}, [[Check("since", "=", LATEST)]]
+        written = await self._again(lambda: self._table.update(where, when=noted, set=new))
+        stands: Shape = written.item or known
         return stands
 
     # --- indexes -----------------------------------------------------------------------------

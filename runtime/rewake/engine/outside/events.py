@@ -301,8 +301,8 @@ class Events:
         """Since when it is noted that events are waited for by these fields; by none: by all."""
         known = self._services.shapes
         if (name, *fields) not in known:
-            shape = Shape([*fields], self._services.clock.now())
-            known[name, *fields] = (await self._store.note_shape(name, shape)).since
+            noted = await self._store.note_shape(name, fields, self._services.clock)
+            known[name, *fields] = noted.since
         return known[name, *fields]
 
     async def unsubscribe(self, name: str, asked: Asked, waiting: Subscription) -> None:
