@@ -387,8 +387,7 @@ class Limits(Laps):
         mark = self._mark()
         changes = {"mark": mark, "admission": admission}
         written = await self._update(header_key(held.run), when=self._fence(held), set=changes)
-        after: Header | None = written.item
-        return after if written.ok or (after is not None and after.mark == mark) else None
+        return _kept(written, mark)
 
     async def let_begin(self, held: Header, admission: Admission, now: Millis) -> Header | None:
         """Let a run begin, or go on after a retry, that has waited: its time begins now.
@@ -411,8 +410,7 @@ class Limits(Laps):
             return await self._update(header_key(held.run), when=self._fence(held), set=placed)
 
         written = await self._together(work)
-        after: Header | None = written.item
-        return after if written.ok or (after is not None and after.mark == mark) else None
+        return _kept(written, mark)
 
     # --- what gathers ----------------------------------------------------------------------
 
@@ -491,3 +489,9 @@ class Limits(Laps):
 def _gathered_key(start: str) -> Key:
     """Where it is said which run has a start, by the id that its own run would have."""
     return Key(f"g#{sha256(start.encode()).hexdigest()[:32]}", "g")
+
+
+def _kept(written: Written, mark: str) -> Header | None:
+    """The header that a write of this mark came to; None: it did not."""
+    after: Header | None = written.item
+    return after if written.ok or (after is not None and after.mark == mark) else None

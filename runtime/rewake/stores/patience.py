@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 
@@ -37,10 +37,14 @@ class _Patience(NamedTuple):
 _patience: ContextVar[_Patience | None] = ContextVar("patience", default=None)
 
 
-@contextmanager
-def patient(lasts: Callable[[], bool], waits: Waits) -> Iterator[None]:
+def patient(lasts: Callable[[], bool], waits: Waits) -> AbstractContextManager[None]:
     """Let what this task asks a database within the block be asked again while that `lasts`."""
-    token = _patience.set(_Patience(asyncio.current_task(), lasts, waits))
+    return _with(_Patience(asyncio.current_task(), lasts, waits))
+
+
+@contextmanager
+def _with(patience: _Patience | None) -> Iterator[None]:
+    token = _patience.set(patience)
     try:
         yield
     finally:
@@ -111,15 +115,12 @@ class PatientTable:
 
     async def together(self, work: Callable[[], Awaitable[T]]) -> T:
         """As of the table. What is one write is repeated as one."""
-        if not self._table.joins:
+        if not self._table.joins or _patience.get() is None:
             return await self._table.together(work)
 
         async def whole() -> T:
-            token = _patience.set(None)
-            try:
+            with _with(None):
                 return await self._table.together(work)
-            finally:
-                _patience.reset(token)
 
         return await _asked(whole)
 
