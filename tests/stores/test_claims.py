@@ -31,23 +31,11 @@ from rewake.stores.memory import MemoryTable
 from rewake.stores.protocol import Store
 from rewake.stores.shelf import shelf_of
 from rewake.stores.table import Check, Key, Written
+from tests.support.stores import Nobody
 
 NOW, LEASE = 1_000_000, 5_000
 FAILED = Failure("ValueError", "it failed")
 AGAIN: Any = {"failure": FAILED, "tries": [Try(1, NOW, NOW)]}
-
-
-class Nobody:
-    """A process that has no instance."""
-
-    def has(self, run: str) -> bool:
-        return False
-
-    def hear(self, run: str, number: int, key: str) -> None:
-        """It is nobody."""
-
-    def called_off(self, run: str) -> None:
-        pass
 
 
 class Now:

@@ -17,19 +17,9 @@ from rewake.stores.memory import MemoryTable
 from rewake.stores.protocol import Store
 from rewake.stores.reads import TRIES
 from rewake.stores.table import Key, Written
+from tests.support.stores import Nobody
 
 DONE = Outcome(OutcomeKind.OK, Value("json", msgspec.Raw(b"1")))
-
-
-class Nobody:
-    def has(self, run: str) -> bool:
-        return False
-
-    def hear(self, run: str, number: int, key: str) -> None:
-        """It is nobody."""
-
-    def called_off(self, run: str) -> None:
-        pass
 
 
 class Liar(MemoryTable):

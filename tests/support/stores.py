@@ -22,6 +22,19 @@ class WholeTable(Table, Shelf, Protocol):
     """A table that keeps large values too."""
 
 
+class Nobody:
+    """A process that has no instance."""
+
+    def has(self, run: str) -> bool:
+        return False
+
+    def hear(self, run: str, number: int, key: str) -> None:
+        """It is nobody."""
+
+    def called_off(self, run: str) -> None:
+        """It is nobody."""
+
+
 class Sealed(SealingTable):
     """A table in memory behind a codec, which keeps large values too, as they are."""
 
