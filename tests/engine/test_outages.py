@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rewake import sleep, step, task, workflow
+from rewake import sleep, step, task, wait_for_event, workflow
 from rewake.engine.settings import Settings
 from rewake.errors import StoreError, StoreFull, StoreUnavailable
 from rewake.states import RunState
@@ -235,6 +235,30 @@ def test_steps_outlive_an_outage(table: str, outage: str) -> None:
         assert bench.seconds < OUTAGE + 15
 
     virtually([has_steps], body, table=table)
+
+
+@workflow
+async def hears() -> list[str]:
+    once = asyncio.ensure_future(step("long", _long, at_most_once=True))
+    await sleep(8)
+    heard = await asyncio.gather(wait_for_event("paid"), wait_for_event("sent"))
+    return [*heard, await once]
+
+
+def test_what_a_turn_asks_side_by_side_outlives_an_outage() -> None:
+    """Two waits are made known at once, each by calls of its own, while a step is under way."""
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("hears")
+        await asyncio.sleep(7)
+        fail(bench, "query")
+        await asyncio.sleep(OUTAGE - 7)
+        for name in ("paid", "sent"):
+            await bench.engine.services.events.publish(name, name)
+        assert await bench.result(header.run) == ["paid", "sent", LARGE]
+        assert begun == ["long"]
+
+    virtually([hears], body)
 
 
 def test_a_process_that_waits_for_its_store_ends_when_it_is_told_to() -> None:

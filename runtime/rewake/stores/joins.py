@@ -31,7 +31,6 @@ down the item of its task's shard, and only who finds that it was the last arriv
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Collection
 from math import sqrt
@@ -43,6 +42,7 @@ from rewake.records import Header, Operation
 from rewake.stores.answers import Arrived, Committed
 from rewake.stores.keys import join_key
 from rewake.stores.layout import OPERATIONS
+from rewake.stores.patience import gathered
 from rewake.stores.requests import Requests
 from rewake.stores.table import Check
 
@@ -71,8 +71,8 @@ class Joins(Requests):
         if not isinstance(result, Committed):
             assert not isinstance(result, Arrived)
             return None
-        await asyncio.gather(
-            *(self._number(held.run, shard, number, -n, spared) for shard, n in counts.items())
+        await gathered(
+            self._number(held.run, shard, number, -n, spared) for shard, n in counts.items()
         )
         # What has arrived since its outcomes were read is not read, though this knows of it.
         return msgspec.structs.replace(result.header, arrivals=held.arrivals)
@@ -83,7 +83,7 @@ class Joins(Requests):
         The next commit notes that; until then whoever holds the run does this again.
         """
         number, shards = held.joins + 1, range(self.layout.shards)
-        await asyncio.gather(*(self._number(held.run, shard, number) for shard in shards))
+        await gathered(self._number(held.run, shard, number) for shard in shards)
         return number
 
     async def _number(

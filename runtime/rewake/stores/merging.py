@@ -5,12 +5,12 @@ No two of them have one sort key, so it is a cursor in all of them at once.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
+from rewake.stores.patience import gathered
 from rewake.stores.table import Key, Page, Table
 
 Query = Callable[..., Awaitable[Page]]
@@ -36,7 +36,7 @@ async def merged(
     parts = [_Part(query, partition, prefix, few, cursor) for partition in partitions]
     found: list[tuple[Key, Any]] = []
     while len(found) < limit:
-        await asyncio.gather(*(part.fill() for part in parts if not part.items))
+        await gathered(part.fill() for part in parts if not part.items)
         parts = [part for part in parts if part.items]
         if not parts:
             return Page(found, None)
@@ -51,7 +51,7 @@ async def everything(table: Table, partitions: Sequence[str], prefix: str) -> li
     """All items of these partitions whose sort keys start with `prefix`, in no order."""
     if len(partitions) == 1:
         return await _all(table, partitions[0], prefix)
-    found = await asyncio.gather(*(_all(table, partition, prefix) for partition in partitions))
+    found = await gathered(_all(table, partition, prefix) for partition in partitions)
     return [item for part in found for item in part]
 
 
@@ -92,7 +92,9 @@ def _place(part: _Part) -> str:
     return part.items[0][0].sort
 
 
-async def side_by_side(work: Callable[[S], Awaitable[object]], items: Sequence[S]) -> None:
+async def side_by_side(
+    work: Callable[[S], Coroutine[Any, Any, object]], items: Sequence[S]
+) -> None:
     """Do this for each of these, for some of them at once."""
     for first in range(0, len(items), AT_ONCE):
-        await asyncio.gather(*map(work, items[first : first + AT_ONCE]))
+        await gathered(map(work, items[first : first + AT_ONCE]))

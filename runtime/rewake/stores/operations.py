@@ -8,7 +8,6 @@ round first, as if there were none; whoever acts for an earlier one changes noth
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,6 +32,7 @@ from rewake.stores.answers import Refused, Taken, TaskClaim
 from rewake.stores.families import Families, begins_in_vain
 from rewake.stores.history import History, is_open
 from rewake.stores.merging import side_by_side
+from rewake.stores.patience import gathered
 from rewake.stores.paused import is_past, is_paused
 from rewake.stores.suspects import is_suspect, losing
 from rewake.stores.table import Check, Written
@@ -165,7 +165,7 @@ class Operations(Families):
         if self.joins:
             await self._together(work)
         else:
-            await asyncio.gather(*(self._offer(task, now, lease, sure) for task in tasks))
+            await gathered(self._offer(task, now, lease, sure) for task in tasks)
 
     async def _offer(self, task: Invocation, now: Millis, lease: Millis, sure: bool) -> None:
         if not sure and is_past(await self.find(task.run), task.key):

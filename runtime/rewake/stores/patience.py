@@ -5,13 +5,14 @@ and what runs at most once would be lost, for an outage of a second. To such a t
 does not answer is a slow one: the same call is made again, after a while. Each call reads, or is a
 write that tells itself again by its mark, and is repeated for that reason anyway.
 
-Patience is of one asyncio task, and of none that this begins.
+Patience is of one asyncio task, and of none that this begins, but for what it waits for side by
+side (`gathered`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
@@ -50,6 +51,19 @@ def _with(patience: _Patience | None) -> Iterator[None]:
     finally:
         with suppress(ValueError):  # of a process that died: its coroutines are closed elsewhere
             _patience.reset(token)
+
+
+async def gathered(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What these come to side by side, each with the patience of who waits for them."""
+    found = _patience.get()
+    if found is not None and found.task is asyncio.current_task():
+        work = [_part(found, each) for each in work]
+    return await asyncio.gather(*work)
+
+
+async def _part(patience: _Patience, work: Coroutine[Any, Any, T]) -> T:
+    with _with(patience._replace(task=asyncio.current_task())):
+        return await work
 
 
 async def _asked(ask: Callable[[], Awaitable[T]]) -> T:

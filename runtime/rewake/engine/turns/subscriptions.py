@@ -9,7 +9,6 @@ ended.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -21,6 +20,7 @@ from rewake.published import Subscription
 from rewake.records import Header
 from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
+from rewake.stores.patience import gathered
 
 AT_ONCE = 25
 """So many waits are made known at once."""
@@ -75,9 +75,7 @@ class Subscriptions:
             some = ops[first : first + AT_ONCE]
             asked = [self._note(execution, op).asked for op in some]
             subscribe = self._services.events.subscribe
-            await asyncio.gather(
-                *(subscribe(self._run, *each) for each in zip(some, asked, strict=True))
-            )
+            await gathered(subscribe(self._run, *each) for each in zip(some, asked, strict=True))
 
     def note_committed(self, execution: Execution) -> None:
         """Note, once that is committed, which waits are open, and which known ones no more."""
