@@ -261,6 +261,8 @@ class Schedule(msgspec.Struct, omit_defaults=True):
     """The next nominal time, later than `done`."""
     due: Millis | None = None
     """When a sweep must look at it."""
+    taken: Millis | None = None
+    """Since when somebody starts what was due then, who has not written down what became of it."""
     last: str = ""
     """The run that it has started last."""
     started: int = 0

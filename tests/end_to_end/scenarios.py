@@ -41,7 +41,10 @@ def scenario(play: Scenario) -> Scenario:
 @scenario
 def tasks(front: Front) -> None:
     """Async and sync tasks, closures, retries and failures."""
-    assert front.run("tasks", number=4) == [8, "LOUD", ["closure", 4], 2, "NonRetryable"]
+    *told, attempt, failed = front.run("tasks", number=4)
+    assert (told, failed) == ([8, "LOUD", ["closure", 4]], "NonRetryable")
+    # The second attempt may have died instead of succeeding.
+    assert attempt == 2 or (attempt > 2 and not front.calm)
 
 
 @scenario

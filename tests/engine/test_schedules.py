@@ -7,12 +7,14 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from rewake import Workflow, cron, every, rate, scheduled_at, sleep, workflow
 from rewake.app import App
 from rewake.engine.engine import Engine
+from rewake.engine.schedules.scheduler import Scheduler
 from rewake.engine.schedules.schedules import Schedules
 from rewake.errors import AppError, InvalidInput, RunNotFound, ScheduleConflict, ScheduleNotFound
 from rewake.ledger import Schedule
@@ -145,6 +147,40 @@ def test_a_death_between_the_run_and_its_record_starts_no_other() -> None:
         await second.close()
 
     play([report(every(HOUR))], body)
+
+
+@pytest.mark.parametrize(
+    ("dies", "away", "begins", "skipped"),
+    [("behind", 900, [2800], 0), ("before", 300, [3100], 0), ("before", 900, [], 1)],
+)
+def test_who_died_over_a_run_decides_that_it_is_in_time(
+    dies: str, away: int, begins: list[int], skipped: int
+) -> None:
+    """No later run begins beside one whose start was not written down, be there a `catch_up` or
+    none; what might begin yet is started, and what cannot any more is passed over.
+    """
+
+    async def body(bench: Bench, schedules: Schedules) -> None:
+        start = Scheduler._start
+
+        async def dying(*given: Any) -> str:
+            if dies == "behind":
+                await start(*given)
+            die(bench.engine)
+            await asyncio.Event().wait()
+            return ""
+
+        with patch.object(Scheduler, "_start", dying):
+            await asyncio.sleep(2800 + away)
+        bench.engine = bench.another()
+        bench.engine.open()
+        await asyncio.sleep(20)
+        assert await started(bench) == pytest.approx(begins, abs=20)
+        found = await bench.engine.schedules.get("report")
+        assert (found.started, found.skipped) == (len(begins), skipped)
+
+    schedule = every(HOUR, overlap="queue", catch_up=0)
+    play([report(schedule, takes=DAY)], body, sweep=5_000, lease=15_000)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def takes_it_for_ever() -> Iterator[None]:
     async def careless(
         self: Schedules, seen: Schedule, mark: str, changes: Mapping[str, Any]
     ) -> Schedule | None:
-        only_due = set(changes) == {"due"}
+        only_due = set(changes) == {"due", "taken"}
         return await change(self, seen, mark, {"due": None} if only_due else changes)
 
     with patch.object(Schedules, "change", careless):
@@ -88,12 +88,24 @@ def lets_runs_overlap() -> Iterator[None]:
 def catches_nothing_up() -> Iterator[None]:
     """What is late is passed over, and nobody is told why."""
 
-    def silent(_: Scheduler, look: Any) -> None:
+    async def silent(_: Scheduler, look: Any, first: int) -> bool:
         times = times_of(look.seen)
         while look.next is not None and look.next < look.now - 20_000:
             look.pass_on(times.after(look.next))
+        return bool(look.next != first)
 
     with patch.object(Scheduler, "_pass_over", silent):
+        yield
+
+
+@contextmanager
+def forgets_who_took_it() -> Iterator[None]:
+    """What is late is passed over, though somebody who took it in time may have started it."""
+
+    async def never(*_: object) -> bool:
+        return False
+
+    with patch.object(Scheduler, "_is_begun", never):
         yield
 
 
@@ -105,6 +117,7 @@ def catches_nothing_up() -> Iterator[None]:
         (starts_runs_later, 2),
         (lets_runs_overlap, 4),
         (catches_nothing_up, 0),
+        (forgets_who_took_it, 3009630),
     ],
     ids=lambda each: getattr(each, "__name__", ""),
 )

@@ -12,7 +12,10 @@ of many processes one starts its runs, and if that dies the next sweep after the
    why there is none, which is kept. While the run before goes on (`queue`, `cancel`), or nobody can
    start it (the app lacks the workflow, the arguments do not fit), it is looked at again and
    again, a tenth of the time later that this has lasted; and given up once it is too late.
-4. What was missed for longer than `catch_up`, as no server ran, is passed over in one step.
+4. What was missed for longer than `catch_up`, as no server ran, is passed over in one step. That a
+   nominal time is in time says whoever takes the schedule first (`Schedule.taken`): if he dies, or
+   stands still, its run may be there, or come yet, so the next to come starts it as he would have.
+   So that he is in doubt of one run only, what has none is written down before one is started.
 
 A backfill is a second pair of moments in the same item, which the same code walks.
 """
@@ -104,8 +107,8 @@ class _Look:
         counts = {"started": self.seen.started + self.started}
         counts["skipped"] = self.seen.skipped + self.skipped
         more = {"backfills": self.backfills, "trouble": self.trouble, "became": told}
-        places = {"next": self.next, "done": self.done, "last": self.last, "due": self.due}
-        return {**places, **counts, **more}
+        places = {"next": self.next, "done": self.done, "last": self.last}
+        return {**places, **counts, **more, "due": self.due, "taken": None}
 
     @property
     def due(self) -> Millis | None:
@@ -160,7 +163,8 @@ class Scheduler:
 
     async def _look(self, schedule: Schedule, now: Millis, *, served: bool) -> Schedule | None:
         """One round. Returns the schedule as it is then; None: another process has it."""
-        put_off = {"due": now + self._services.settings.grace}
+        since = now if schedule.taken is None else schedule.taken
+        put_off = {"due": now + self._services.settings.grace, "taken": since}
         taken = await self._store.change(schedule, self._services.unique(), put_off)
         if taken is None:
             return None
@@ -171,7 +175,7 @@ class Scheduler:
                 if not await self._fill(look):
                     break
         else:
-            self._leave(look)
+            await self._leave(look)
         for each in look.became:  # before it is written: a death between tells of it again
             if each.why:
                 await self._services.hooks.tell_skipped(taken, each.at, each.why)
@@ -180,7 +184,7 @@ class Scheduler:
             self._tell(look)
         return written
 
-    def _leave(self, look: _Look) -> None:
+    async def _leave(self, look: _Look) -> None:
         """Leave a schedule whose runs no process here can start as it is, for a while."""
         schedule = look.seen
         gone = schedule.workflow in self._services.app.workflows
@@ -188,7 +192,7 @@ class Scheduler:
         if gone:
             why = "the code has it no more: put it back there, or delete it"
         if not schedule.paused and look.next is not None:
-            self._pass_over(look)
+            await self._pass_over(look, look.next)
         since = look.now if look.next is None else due_of(schedule, look.next)
         if next_due(schedule, look.next) is not None and since <= look.now:
             self._wait(look, since, why)
@@ -202,15 +206,16 @@ class Scheduler:
         schedule = look.seen
         if schedule.paused:
             return
-        self._pass_over(look)
         for _ in range(AT_ONCE):
             moment = look.next
             if moment is None or due_of(schedule, moment) > look.now or self._is_late(look):
                 return
-            if await self._holds_up(look, moment):
+            if await self._pass_over(look, moment) or await self._holds_up(look, moment):
                 return
             if look.next != moment:
                 continue  # it was skipped
+            if look.became and schedule.overlap != Overlap.ALLOW:
+                return  # what has no run is written down first, and what has one
             try:
                 look.last = await self._start(look, moment) or look.last
             except Throttled as refused:  # it is as if a caller had been refused
@@ -224,12 +229,12 @@ class Scheduler:
         """Whether this process stood still since it took the schedule: others may have it."""
         return self._services.clock.now() - look.now > self._services.settings.grace // 2
 
-    def _pass_over(self, look: _Look) -> None:
-        """Give up what is later than may be."""
-        schedule, first = look.seen, look.next
+    async def _pass_over(self, look: _Look, first: Millis) -> bool:
+        """Give up this nominal time, and others, if it is later than may be. False: it is not."""
+        schedule = look.seen
         latest = schedule.catch_up + LEEWAY
-        if first is None or look.now - due_of(schedule, first) <= latest:
-            return
+        if look.now - due_of(schedule, first) <= latest or await self._is_begun(look, first):
+            return False
         why = schedule.trouble or "no server could start it in time"
         times = times_of(schedule)
         # No earlier than that is what may still be started; the jitter of each is another one.
@@ -240,6 +245,17 @@ class Scheduler:
         look.pass_on(moment)
         one = moment == times.after(first)
         look.skip(first, f"{why}, and it is later than catch_up allows", None if one else moment)
+        return True
+
+    async def _is_begun(self, look: _Look, moment: Millis) -> bool:
+        """Whether somebody took the schedule in time who may have started this run, or may yet."""
+        schedule, taken = look.seen, look.seen.taken
+        due = due_of(schedule, moment)
+        if taken is None or not due <= taken <= due + schedule.catch_up + LEEWAY:
+            return False
+        if look.now - taken <= self._services.settings.later:
+            return True
+        return await self._services.store.find(run_of_moment(schedule, moment)) is not None
 
     async def _holds_up(self, look: _Look, moment: Millis) -> bool:
         """Whether the run before goes on, so that this one is not started: it is noted what is."""
