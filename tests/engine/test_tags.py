@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from rewake import task, workflow
+from rewake import concurrency, sleep, task, workflow
 from rewake.clock import Clock
 from rewake.dispatchers.dispatcher import Dispatcher
 from rewake.dispatchers.in_process import InProcessDispatcher
@@ -74,6 +74,12 @@ async def long(n: int) -> int:
     return await lasting(n)
 
 
+@workflow(limits=concurrency(1))
+async def in_turn(n: int) -> int:
+    await sleep(10)
+    return n
+
+
 @workflow
 async def retried(n: int) -> int:
     return await failing(n)
@@ -90,7 +96,7 @@ async def nested(n: int) -> int:
     return await chosen
 
 
-members = [plain, tagged, lasting, failing, mixed, wide, long, retried, untagged, nested]
+members = [plain, tagged, lasting, failing, mixed, wide, long, in_turn, retried, untagged, nested]
 
 
 def joined(bench: Bench, what: Served) -> Engine:
@@ -346,6 +352,43 @@ class _Astray(InProcessDispatcher):
         for each in invocations:
             self.came += 1
             await self.there.handle(each)
+
+
+class _Balanced(_Astray):
+    """Brings one message of a run to another process, and all others here."""
+
+    run = ""
+
+    async def dispatch(self, invocations: Sequence[Invocation]) -> None:
+        for each in invocations:
+            if each.run == self.run and self.there is not None:
+                self.came, self.run = self.came + 1, ""
+                await self.there.handle(each)
+            else:
+                await InProcessDispatcher.dispatch(self, [each])
+
+
+def test_a_run_whose_turn_is_told_to_a_server_of_a_tag_alone_goes_on() -> None:
+    """It has waited in the line of a limit: whoever looks at it next begins it, and at once."""
+    carriers: list[_Balanced] = []
+
+    def carrier(clock: Clock) -> Dispatcher:
+        carriers.append(_Balanced(clock))
+        return carriers[-1]
+
+    async def body(bench: Bench) -> None:
+        gpu = joined(bench, GPU)
+        first, second = [(await bench.start("in_turn", n=n)).run for n in range(2)]
+        await asyncio.sleep(5)
+        carriers[0].there, carriers[0].run = gpu, second
+        assert await bench.result(first) == 0
+        await asyncio.sleep(3)
+        assert carriers[0].came == 1
+        assert (await bench.engine.get(second)).epoch == 2
+        assert await bench.result(second) == 1
+        await gpu.close()
+
+    virtually(members, body, carrier=carrier, sweep=1_000, lease=20_000, grace=20_000)
 
 
 def test_a_route_that_leads_astray_is_told_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -363,8 +363,10 @@ class Sweeper:
         return False
 
     def _must_wake(self, header: Header, now: Millis) -> bool:
-        wake = look_at(header, self._services.settings.grace)
-        return header.gap <= 0 or (wake is not None and wake <= now)
+        wake, admission = look_at(header, self._services.settings.grace), header.admission
+        # Only who holds a run finds out whether the line in which it waits has let it in.
+        in_line = admission is not None and admission.line is not None
+        return header.gap <= 0 or in_line or (wake is not None and wake <= now)
 
     async def _check_operations(self, header: Header, now: Millis) -> None:
         """Check the tasks that have no due time of their own; if it has none, whom it waits for."""
