@@ -1,0 +1,79 @@
+"""A schedule whose taker dies, or stands still: its run begins once, and in its turn."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from rewake import every
+from rewake.engine.schedules.scheduler import Scheduler
+from rewake.engine.schedules.schedules import Schedules
+from rewake.ledger import Schedule
+from tests.engine.test_schedules import DAY, HOUR, play, report, runs, started
+from tests.support.virtual import Bench, die
+
+
+def test_a_death_between_the_run_and_its_record_starts_no_other() -> None:
+    """Who takes a schedule over starts the same run again, and so finds it."""
+
+    async def body(bench: Bench, schedules: Schedules) -> None:
+        first = bench.engine.services.store.schedules
+        change = first.change
+
+        async def dies(seen: Schedule, mark: str, changes: Any) -> Schedule | None:
+            if "next" in changes and changes["next"] != seen.next:
+                die(bench.engine)
+                await asyncio.Event().wait()
+            return await change(seen, mark, changes)
+
+        first.change = dies  # type: ignore[method-assign]
+        second = bench.another()
+        second.open()
+        await asyncio.sleep(2 * HOUR + 700)
+        bench.engine = second
+        assert [each.run[7:] for each in await runs(bench)] == [
+            "2023-11-14T23:00:00Z",
+            "2023-11-15T00:00:00Z",
+        ]
+        found = await second.schedules.get("report")
+        assert found.started == 2
+        await second.close()
+
+    play([report(every(HOUR))], body)
+
+
+@pytest.mark.parametrize(
+    ("dies", "away", "begins", "skipped"),
+    [("behind", 900, [2800], 0), ("before", 300, [3100], 0), ("before", 900, [], 1)],
+)
+def test_who_died_over_a_run_decides_that_it_is_in_time(
+    dies: str, away: int, begins: list[int], skipped: int
+) -> None:
+    """No later run begins beside one whose start was not written down, be there a `catch_up` or
+    none; what might begin yet is started, and what cannot any more is passed over.
+    """
+
+    async def body(bench: Bench, schedules: Schedules) -> None:
+        start = Scheduler._start
+
+        async def dying(*given: Any) -> str:
+            if dies == "behind":
+                await start(*given)
+            die(bench.engine)
+            await asyncio.Event().wait()
+            return ""
+
+        with patch.object(Scheduler, "_start", dying):
+            await asyncio.sleep(2800 + away)
+        bench.engine = bench.another()
+        bench.engine.open()
+        await asyncio.sleep(20)
+        assert await started(bench) == pytest.approx(begins, abs=20)
+        found = await bench.engine.schedules.get("report")
+        assert (found.started, found.skipped) == (len(begins), skipped)
+
+    schedule = every(HOUR, overlap="queue", catch_up=0)
+    play([report(schedule, takes=DAY)], body, sweep=5_000, lease=15_000)
