@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from rewake import (
@@ -23,6 +24,10 @@ from rewake import (
 )
 from rewake.codecs import CheckpointForged, Context
 from rewake.states import LIVE
+from rewake.stores.places import first_place
+from rewake.stores.told import Telling
+from rewake.views.stream import told_view
+from rewake.views.values import Values
 from tests.support.emptied import emptied
 from tests.support.virtual import SECRET, Bench, virtually
 
@@ -195,6 +200,43 @@ def test_a_step_whose_result_cannot_be_encoded_yet_is_not_repeated() -> None:
         assert begun == ["step"]
 
     virtually([only_once], body, secret=SECRET.with_codec(codec))
+
+
+@task
+async def tells() -> str:
+    begun.append("task")
+    await emit("of a task")
+    return "told"
+
+
+@workflow
+async def has_told() -> str:
+    async def once() -> str:
+        begun.append("step")
+        await emit("of a step")
+        return await tells.function()
+
+    return await tells() + await step("once", once, at_most_once=True)
+
+
+def test_what_an_attempt_emits_waits_for_the_codec() -> None:
+    """It is no error of the attempt, which it could catch: it is kept when the codec works."""
+    codec = Locked()
+
+    async def body(bench: Bench) -> None:
+        codec.refused = "emitted"
+        run = (await bench.start("has_told")).run
+        await asyncio.sleep(100)
+        assert codec.times > 1
+        codec.refused = ""
+        assert await bench.result(run) == "toldtold"
+        assert begun == ["task", "step", "task"]
+        values = Values(SECRET.with_codec(codec), run)
+        page = await bench.engine.services.streams.follow(run, first_place(run))
+        told = [told_view(each, values) for each, _ in page.told if each.what is Telling.ITEM]
+        assert [msgspec.json.decode(each["value"]) for each in told] == ["of a task", "of a step", "of a task"]
+
+    virtually([has_told, tells], body, secret=SECRET.with_codec(codec))
 
 
 class Failing(Locked):

@@ -17,8 +17,7 @@ from rewake.engine.services import TurnHere
 from rewake.kinds import OutcomeKind
 from rewake.records import Invocation, Outcome
 from rewake.testing.clock import EPOCH
-from rewake.values.run_codec import RunCodec
-from tests.support.virtual import SECRET, TABLES, Bench, virtually
+from tests.support.virtual import TABLES, Bench, virtually
 
 OK = Outcome(OutcomeKind.OK)
 
@@ -114,7 +113,7 @@ def test_what_an_attempt_logged_is_kept_with_it(table: str) -> None:
         services = bench.engine.services
         run = (await bench.start("idle")).run
         for number in (1, 2):
-            logs = AttemptLog(services.clock, RunCodec(SECRET, run))
+            logs = AttemptLog(services.clock)
             for line in (f"one of {number}", f"two of {number}"):
                 logs.log("INFO", line)
             await services.logs.end(TaskContext(run, "work", number, logs), logs)
@@ -136,9 +135,8 @@ def test_no_attempt_fails_for_its_log(caplog: pytest.LogCaptureFixture) -> None:
         async def broken(*_: object) -> None:
             raise ZeroDivisionError
 
-        run = "r1"
         services.store.streams.put = broken
-        logs = AttemptLog(services.clock, RunCodec(SECRET, run))
+        logs = AttemptLog(services.clock)
         logs.log("INFO", "said")
         await services.logs.end(TaskContext("r1", "work", 1, logs), logs)
 

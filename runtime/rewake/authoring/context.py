@@ -25,8 +25,8 @@ class HasLogger(Protocol):
         """The attempt's logger."""
         ...
 
-    def emit(self, key: str, value: Any) -> None:
-        """Keep an item, emitted at this operation. Raises `InvalidInput`."""
+    def emit(self, value: Any) -> None:
+        """Keep an item. Raises `InvalidInput`."""
         ...
 
 
@@ -68,7 +68,7 @@ class LocalLog:
 
     logger = logging.getLogger("rewake.task")
 
-    def emit(self, key: str, value: Any) -> None:  # noqa: ARG002 - nobody follows
+    def emit(self, value: Any) -> None:
         """Only check the item."""
         size_of(value)
 
@@ -105,7 +105,7 @@ class TaskContext:
 
         Raises `InvalidInput` for a value that is not JSON or too large, and for an item too many.
         """
-        self.logs.emit(self.key, value)
+        self.logs.emit(value)
 
     def heartbeat(self, progress: Any = UNSET) -> None:
         """Say that this attempt goes on, and how far it is: for the next one, and for people.

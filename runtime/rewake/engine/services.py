@@ -290,7 +290,7 @@ class Services:
         self.keeping.remove_event = self._remove_event
         self.elsewhere = Elsewhere(self.clock)
         self.shortages = Shortages(self.clock)
-        self.streams = Streams(self.store, self.clock, self.unique)
+        self.streams = Streams(self.store, self.clock, self.unique, self.secret)
         self.logs = LogKeeper(self.streams)
         self.beats = Heartbeats(self.store, self.secret)
         self.limits = Limits(self)

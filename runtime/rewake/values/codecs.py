@@ -54,8 +54,7 @@ def encode(
     same. Raises `UsageError` if no codec restores the value.
     """
     place = Place(run, key, purpose)
-    made = _encoded(value, hint, secret, place)
-    return made if secret.codec is None else sealing.sealed(made, secret.codec, Context(*place))
+    return sealed_at(_encoded(value, hint, secret, place), secret, place)
 
 
 def _encoded(value: Any, hint: Any, secret: Secret, place: Place) -> Value:
@@ -105,6 +104,11 @@ def moved(value: Value, secret: Secret, source: Place, target: Place) -> Value:
         return plain
     sealed = sealing.sealed(plain, secret.codec, Context(*target))
     return msgspec.structs.replace(sealed, hidden=value.hidden)
+
+
+def sealed_at(value: Value, secret: Secret, place: Place) -> Value:
+    """The value, sealed where there is a payload codec."""
+    return value if secret.codec is None else sealing.sealed(value, secret.codec, Context(*place))
 
 
 def opened_at(value: Value, secret: Secret, place: Place) -> Value:

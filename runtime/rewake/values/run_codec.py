@@ -71,6 +71,10 @@ class RunCodec:
         )
         return msgspec.structs.replace(made, hidden=hidden) if hidden else made
 
+    def seal(self, value: Value, *, key: str, purpose: str) -> Value:
+        """A value that is plain, as it is kept: sealed, where there is a payload codec."""
+        return codecs.sealed_at(value, self._secret, Place(self._run, key, purpose))
+
     def decode(self, value: Value, *, key: str, purpose: str, hint: Any = None) -> Any:
         self._check_sealed(value, key, purpose)
         return codecs.decode(

@@ -27,9 +27,10 @@ def watch(db: Address, run: str, teller: Teller) -> Exit:
 
 
 async def _watch(db: Address, run: str, teller: Teller) -> Exit:
-    values, database = Values(find_secret(), run, said=True), open_existing(db)
+    secret, database = find_secret(), open_existing(db)
+    values = Values(secret, run, said=True)
     store = Reads(database.table, database.shelf)
-    streams, place = Streams(store, SystemClock(), secrets.token_hex), first_place(run)
+    streams, place = Streams(store, SystemClock(), secrets.token_hex, secret), first_place(run)
     try:
         while True:
             page = await streams.follow(run, place, wait=_LONG)

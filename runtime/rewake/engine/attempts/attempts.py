@@ -304,7 +304,7 @@ class Attempts:
     async def _run(self, call: Call, operation: Operation, owner: str, body: Body) -> Any:
         body.check()
         services = self._services
-        logs = AttemptLog(services.clock, RunCodec(services.secret, operation.run))
+        logs = AttemptLog(services.clock)
         run, key, reach = operation.run, operation.key, services.reach
         beats = Beats(call.before, asyncio.get_running_loop().time)
         services.beats.begin(operation, owner, beats)

@@ -20,16 +20,16 @@ import threading
 from functools import cached_property
 from typing import Any, Protocol, TextIO, cast
 
+import msgspec
+
 from rewake.authoring.context import current_context
 from rewake.clock import Clock
 from rewake.engine.logs.carrying import stamp
-from rewake.kinds import Purpose
 from rewake.replay.execution import current as current_execution
 from rewake.streamed import Emission, LogLine
 from rewake.values.emitted import Allowance
 from rewake.values.failures import described
 from rewake.values.loglines import LogLines
-from rewake.values.run_codec import RunCodec
 
 _STREAMS = {"stdout": "STDOUT", "stderr": "STDERR"}
 _formatter = logging.Formatter()
@@ -51,9 +51,8 @@ class Sink(Protocol):
 class AttemptLog:
     """What one attempt says: its log, and the items that it emits."""
 
-    def __init__(self, clock: Clock, codec: RunCodec) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._codec = codec
         self._lines = LogLines()
         self._allowance = Allowance()
         self._items: list[tuple[Emission, int]] = []
@@ -75,13 +74,11 @@ class AttemptLog:
             self._lines.write(self._clock.now(), level, text)
         return True
 
-    def emit(self, key: str, value: Any) -> None:
-        """Keep an item. Raises `InvalidInput`."""
+    def emit(self, value: Any) -> None:
+        """Keep an item, which is sealed as it is stored. Raises `InvalidInput`."""
         with self._lock:
-            size = self._allowance.take(value)
-            encoded = self._codec.encode(value, key=key, purpose=Purpose.EMITTED)
-            item = Emission(self._clock.now(), encoded.codec, encoded.body)
-            self._items.append((item, size))
+            size, body = self._allowance.take(value), msgspec.Raw(msgspec.json.encode(value))
+            self._items.append((Emission(self._clock.now(), "json", body), size))
 
     @property
     def empty(self) -> bool:

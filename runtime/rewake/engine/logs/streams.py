@@ -20,13 +20,18 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import msgspec
+
 from rewake.clock import Clock
 from rewake.engine.process.leases import PASSING
-from rewake.records import Millis
+from rewake.kinds import Purpose
+from rewake.records import Millis, Value
+from rewake.signing.secret import Secret
 from rewake.stores.places import Place
 from rewake.stores.reads import Reads
 from rewake.stores.told import MOST, Page, Telling, read_page
-from rewake.streamed import LogBatch, StreamBatch, StreamPart
+from rewake.streamed import Emission, LogBatch, StreamBatch, StreamPart
+from rewake.values.run_codec import RunCodec
 
 log = logging.getLogger("rewake.engine")
 
@@ -99,10 +104,11 @@ class Watchers:
 class Streams:
     """The streams of runs, as one process writes and follows them."""
 
-    def __init__(self, store: Reads, clock: Clock, mark: Callable[[], str]) -> None:
+    def __init__(self, store: Reads, clock: Clock, mark: Callable[[], str], secret: Secret) -> None:
         self._store = store
         self._clock = clock
         self._mark = mark
+        self._secret = secret
         self._writers: dict[str, _Writer] = {}
         self._numbers: OrderedDict[str, int] = OrderedDict()
         self.watchers = Watchers()
@@ -141,11 +147,12 @@ class Streams:
                 each.end()
 
     async def _put(self, run: str, writer: _Writer, said: Sequence[Said]) -> None:
-        batch = StreamBatch(run, self._mark(), [each.part for each in said])
+        batch: StreamBatch | None = None
         logs = [(each.part.log or 0, each.log) for each in said if each.log is not None]
         streams, level = self._store.streams, logging.WARNING
         while True:
             try:
+                batch = batch or self._batch(run, said)
                 while writer.number is None or not await streams.put(writer.number, batch, logs):
                     # Others have written, who knows how much. What is behind is not this batch.
                     writer.number = await streams.next(run)
@@ -163,6 +170,20 @@ class Streams:
                 break
         for each in said:
             each.end()
+
+    def _batch(self, run: str, said: Sequence[Said]) -> StreamBatch:
+        """A batch of what was said, its items sealed: a codec may be out of reach as a store is."""
+        return StreamBatch(run, self._mark(), [self._sealed(run, each.part) for each in said])
+
+    def _sealed(self, run: str, part: StreamPart) -> StreamPart:
+        if self._secret.codec is None:
+            return part
+        codec, items = RunCodec(self._secret, run), list[Emission]()
+        for each in part.items:
+            plain = Value(each.codec, each.body)
+            sealed = codec.seal(plain, key=part.key, purpose=Purpose.EMITTED)
+            items.append(Emission(each.at, sealed.codec, sealed.body))
+        return msgspec.structs.replace(part, items=items)
 
     # --- following -------------------------------------------------------------------------
 

@@ -184,7 +184,7 @@ class Steps:
 
     async def _attempt(self, op: OpenOp) -> tuple[Value | Exception | None, BaseException | None]:
         work, services = op.work, self._services
-        logs = AttemptLog(services.clock, RunCodec(services.secret, self._run))
+        logs = AttemptLog(services.clock)
         context = TaskContext(self._run, op.key, op.number, logs, services.reach)
         elapsed = _elapsed(op, services.clock.now())
         try:
