@@ -14,6 +14,7 @@ from rewake import (
     block,
     continue_as_new,
     emit,
+    set_status,
     sleep,
     state,
     step,
@@ -202,6 +203,49 @@ def test_a_step_whose_result_cannot_be_encoded_yet_is_not_repeated() -> None:
     virtually([only_once], body, secret=SECRET.with_codec(codec))
 
 
+@workflow
+async def has_steps_only_once() -> list[str]:
+    async def says(name: str, seconds: float) -> str:
+        begun.append(name)
+        await asyncio.sleep(seconds)
+        return name
+
+    def once(name: str, seconds: float) -> Awaitable[str]:
+        return step(name, lambda: says(name, seconds), at_most_once=True)
+
+    long = asyncio.ensure_future(once("long", 300))
+    heard = asyncio.ensure_future(wait_for_event("paid"))
+    said = [await once("first", 1)]
+    set_status(said)
+    said.append(await echoes(await once("second", 2)))
+    await emit(said)
+    said.append(await echoes(await once("third", 0)))
+    return [*said, await heard, await long]
+
+
+@pytest.mark.parametrize(("way", "times"), [("encode", 20), ("decode", 5)])
+def test_a_codec_that_fails_cuts_off_no_step(way: str, times: int) -> None:
+    """A body that is halted right behind a step, or beside one, is replayed and goes on with it."""
+    calls, number = 1, 0
+    while number < calls:
+        codec = Failing(way, number, times)
+
+        async def body(bench: Bench, codec: Failing = codec, number: int = number) -> None:
+            run = (await bench.start("has_steps_only_once")).run
+            await bench.engine.services.events.publish("paid", "paid")
+            codec.counts = True
+            await bench.engine.result(run, 1_000)
+            codec.counts = False
+            said = await bench.result(run)
+            assert said == ["first", "second", "third", "paid", "long"], number
+            assert sorted(begun) == ["first", "long", "second", "third"], number
+
+        begun.clear()
+        virtually([has_steps_only_once, echoes], body, secret=SECRET.with_codec(codec))
+        calls, number = codec.calls - times, number + 1
+    assert number > 10
+
+
 @task
 async def tells() -> str:
     begun.append("task")
@@ -214,7 +258,7 @@ async def has_told() -> str:
     async def once() -> str:
         begun.append("step")
         await emit("of a step")
-        return await tells.function()
+        return str(await tells.function())
 
     return await tells() + await step("once", once, at_most_once=True)
 
@@ -234,7 +278,8 @@ def test_what_an_attempt_emits_waits_for_the_codec() -> None:
         values = Values(SECRET.with_codec(codec), run)
         page = await bench.engine.services.streams.follow(run, first_place(run))
         told = [told_view(each, values) for each, _ in page.told if each.what is Telling.ITEM]
-        assert [msgspec.json.decode(each["value"]) for each in told] == ["of a task", "of a step", "of a task"]
+        said = [msgspec.json.decode(each["value"]) for each in told]
+        assert said == ["of a task", "of a step", "of a task"]
 
     virtually([has_told, tells], body, secret=SECRET.with_codec(codec))
 

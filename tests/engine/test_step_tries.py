@@ -11,7 +11,7 @@ import pytest
 
 from rewake import TaskError, sleep, step, task_context, workflow
 from rewake.engine.engine import Engine
-from rewake.errors import StoreUnavailable
+from rewake.errors import StoreError
 from rewake.stores.operations import MOST_TRIES
 from rewake.views.timeline import OperationView, timeline
 from tests.support.counting import CountingTable
@@ -364,7 +364,7 @@ def test_an_attempt_that_the_workflow_withdrew_is_kept() -> None:
 
 @everywhere
 def test_an_attempt_whose_result_could_not_be_kept_is_no_number_lost(table: str) -> None:
-    """The store failed under a living process: that is no loss, and the log stays."""
+    """The store failed for good under a living process: that is no loss, and the log stays."""
 
     async def body(bench: Bench) -> None:
         header = await bench.start("patient")
@@ -378,7 +378,7 @@ def test_an_attempt_whose_result_could_not_be_kept_is_no_number_lost(table: str)
                     return getattr(real, name)
 
                 async def fails(*_: object, **__: object) -> None:
-                    raise StoreUnavailable("it is sick")
+                    raise StoreError("it is sick")
 
                 return fails
 

@@ -12,8 +12,13 @@ costs one write and wakes nobody. Both are settled on condition that nothing was
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from rewake.engine.services import Services
 from rewake.kinds import OutcomeKind
-from rewake.records import Failure, Millis, Outcome
+from rewake.records import Failure, Millis, Operation, Outcome
+from rewake.replay.operation import OpenOp
+from rewake.stores.history import of_round
 
 
 def timed_out(due: Millis | None, now: Millis) -> tuple[Outcome, Millis] | None:
@@ -30,3 +35,21 @@ def fell_silent(silent_at: Millis) -> tuple[Outcome, Millis]:
     """
     failure = Failure("TimeoutError", "nothing was heard of it for too long: no heartbeat came")
     return Outcome(OutcomeKind.TIMEOUT, origin=failure), silent_at
+
+
+async def end_silence(
+    services: Services, run: str, op: OpenOp, silent_at: Millis, now: Millis
+) -> Mapping[str, Operation]:
+    """Settle a wait of which nothing was heard. If something was, its item is due for that."""
+    blank = Operation(run, op.key, op.kind, op.name, op.round)
+    found = of_round(await services.store.operation(run, op.key), op.round)
+    if found is not None:
+        found = await services.store.set_right(found)
+        silent_at = max(silent_at, found.lease)
+    if silent_at <= now:
+        outcome, at = fell_silent(silent_at)
+        _, found = await services.store.settle(blank, outcome, at, silent=now)
+    if found is not None and found.outcome is not None:
+        return {op.key: found}
+    op.silence = None
+    return {}

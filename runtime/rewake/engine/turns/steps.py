@@ -16,7 +16,7 @@ from rewake.authoring.policy import millis
 from rewake.authoring.step import StepWork
 from rewake.engine.logs.carrying import About, warn_of_failure
 from rewake.engine.logs.logs import AttemptLog
-from rewake.engine.process.leases import insist
+from rewake.engine.process.leases import PASSING, insist
 from rewake.engine.process.work import CLEANUP
 from rewake.engine.services import Services, StepHere
 from rewake.engine.turns.interrupted import keep_interrupted
@@ -32,6 +32,8 @@ log = logging.getLogger("rewake.engine")
 
 _LOST = "the step began and its result was lost; it runs at most once"
 
+TIMES = 8
+"""So often a workflow is begun again for what another process may be able to read."""
 AT_ONCE: Millis = 100
 """Within so many milliseconds of being asked for, a step began when it was asked for."""
 
@@ -47,20 +49,48 @@ class Steps:
         self.running: dict[str, asyncio.Task[Any]] = {}
         self.begun: dict[str, StepHere] = {}
         self.ended: list[tuple[OpenOp, Any, BaseException | None]] = []
+        self._seen: list[tuple[OpenOp, Any, BaseException | None]] = []
+        """Those that the workflow has observed, while that is not committed."""
         self._dropped = False
+        self._gone: list[str] = []
+        """The keys of those that were lost before, likewise."""
         self._waited = False
+        self._again = 0
+        """How often the workflow was begun again since the last commit."""
 
     def would_be_lost(self) -> bool:
         """Whether there are steps that the end of this turn would cut off, or begin again."""
         return bool(self.begun) and not self._dropped
 
-    async def wait_for_store(self, error: Exception) -> None:
+    async def wait_for_store(self, error: Exception, wait: Millis = 0) -> None:
         """Wait a while for a store that does not answer."""
         level = logging.DEBUG if self._waited else logging.WARNING
         told = "run %s has steps under way, and waits for its store: %s"
         log.log(level, told, self._run, described(error))
         self._waited = True
-        await self._services.clock.sleep(self._services.settings.sweep)
+        await self._services.clock.sleep(wait or self._services.settings.sweep)
+
+    def outlive(self, error: Exception) -> bool:
+        """Whether the workflow is to be begun again beside them, as it could not go on.
+
+        What another process may be able to read is left to that after a while.
+        """
+        lasts = self._again < TIMES or isinstance(error, PASSING)
+        return lasts and self.would_be_lost()
+
+    async def wait_to_begin_again(self, error: Exception) -> None:
+        """Wait, longer each time, before the workflow is replayed beside the steps that it has."""
+        wait = min(self._services.settings.sweep << self._again, self._services.settings.lease)
+        self._again = min(self._again + 1, TIMES)
+        await self.wait_for_store(error, wait)
+
+    def _take_up(self, execution: Execution) -> None:
+        """Go on with another instance of the workflow, which observes once more what has ended."""
+        self.ended, self._seen = self._seen + self.ended, []
+        self._begun, self._gone = self._gone + self._begun, []
+        for key, step in self.begun.items():
+            if (op := execution.open.get(key)) is not None:
+                op.number, op.not_before = step.attempt.attempt, None
 
     def find_begun(self, execution: Execution, header: Header) -> None:
         """Note the at-most-once steps that may have begun before a replay: those in the history.
@@ -68,6 +98,9 @@ class Steps:
         What was open as the run was retried may begin in the first turn after that. If the turn
         before has put all its attempts on record, what has none was not begun: the run was paused.
         """
+        if self._again:
+            self._take_up(execution)
+            return
         before = header.epoch - 1
         rested = 0 < header.rest == before
         fresh = {entry.key for entry in execution.fresh if isinstance(entry, Scheduled)}
@@ -114,17 +147,22 @@ class Steps:
         for key in self._begun:
             if key in execution.open:
                 execution.observe(self._lost(execution.open[key], now))
-        self._begun = []
+        self._gone, self._begun = self._gone + self._begun, []
         for op, result, error in self.ended:
             if isinstance(error, NotBegun):
                 del self.begun[op.key]
                 raise error  # the turn is released, as for any shortage
-            if execution.open.get(op.key) is op and execution.error is None:
-                execution.observe(self._stepped(execution, op, result, error, now))
+            asked = execution.open.get(op.key)
+            if asked and execution.error is None and _is_same(asked, op):
+                execution.observe(self._stepped(execution, asked, result, error, now))
+        self._seen += self.ended
         self.ended.clear()
 
     def committed(self) -> None:
         """Forget the attempts whose end is in the history now."""
+        self._again = 0
+        self._seen.clear()
+        self._gone.clear()
         if not self.begun:
             return
         open_ = {*self.running, *(op.key for op, _, _ in self.ended)}
@@ -161,6 +199,7 @@ class Steps:
             task.cancel()
         self.running.clear()
         self.ended.clear()
+        self._seen.clear()
         self._dropped = True
 
     def _on_end(self, op: OpenOp, task: asyncio.Task[Any]) -> None:
@@ -278,6 +317,11 @@ class Steps:
             return Stepped(op.key, now, outcome)
         over = Attempted(began, retry_at, number, where, once=once)
         return Stepped(op.key, now, outcome, over)
+
+
+def _is_same(asked: OpenOp, op: OpenOp) -> bool:
+    """Whether an attempt at one is one at the other, which another instance may have asked for."""
+    return (asked.round, asked.number) == (op.round, op.number)
 
 
 def _made(op: OpenOp) -> int:

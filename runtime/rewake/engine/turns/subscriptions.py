@@ -61,6 +61,11 @@ class Subscriptions:
             for op in committed:
                 self._note(execution, op)
 
+    def forget(self) -> None:
+        """Let all be made known again: what was begun of that may have failed."""
+        self._known.clear()
+        self.owed = True
+
     def unknown(self, execution: Execution) -> list[OpenOp]:
         """The open waits that are not known outside yet."""
         found = _open(execution)

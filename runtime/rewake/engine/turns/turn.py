@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from rewake.engine.instances.inbox import MOST_FRESH
 from rewake.engine.logs.carrying import carrying_out
@@ -27,7 +27,7 @@ from rewake.engine.process.shortages import shortage
 from rewake.engine.services import Services, TurnHere
 from rewake.engine.turns.commits import CancelFirst, Commits, NextLap, Overtaken
 from rewake.engine.turns.crowds import Crowd
-from rewake.engine.turns.deadlines import fell_silent, timed_out
+from rewake.engine.turns.deadlines import end_silence, timed_out
 from rewake.engine.turns.fresh import dispatched, must_commit
 from rewake.engine.turns.instance import Instance, TooNew, check
 from rewake.engine.turns.interrupted import number_anew, number_attempts
@@ -151,6 +151,13 @@ class Turn:
                 # No uncommitted event was observed yet: go back and let the cancellation be first.
                 self._instance.drop()
                 await self._steps.interrupt()
+            except (*PASSING, ReadableElsewhere) as error:
+                # A payload codec is out of reach, and the body cannot go on.
+                if not self._steps.outlive(error):
+                    raise
+                self._instance.drop()
+                self._commits.waits.forget()
+                await self._steps.wait_to_begin_again(error)
             known = None
 
     async def _carry_on_lap(self, known: Operation | None) -> None:
@@ -286,7 +293,8 @@ class Turn:
             if late is not None:
                 settled[op.key] = await self._time_out(op, late[1])
             elif op.silent_at is not None and op.silent_at <= now:
-                settled |= await self._end_silence(op, op.silent_at, now)
+                run = self._commits.header.run
+                settled |= await end_silence(self._services, run, op, op.silent_at, now)
         return list(settled.values())
 
     def _arrived(self, awaited: int) -> list[str] | None:
@@ -311,23 +319,6 @@ class Turn:
         header = self._commits.header
         operation = Operation(header.run, op.key, op.kind, op.name, op.round)
         return await time_out(self._services, header, operation, op.scheduled(), due)
-
-    async def _end_silence(
-        self, op: OpenOp, silent_at: Millis, now: Millis
-    ) -> Mapping[str, Operation]:
-        """Settle a wait of which nothing was heard. If something was, its item is due for that."""
-        blank = Operation(self._commits.header.run, op.key, op.kind, op.name, op.round)
-        found = of_round(await self._store.operation(blank.run, blank.key), blank.round)
-        if found is not None:
-            found = await self._store.set_right(found)
-            silent_at = max(silent_at, found.lease)
-        if silent_at <= now:
-            outcome, at = fell_silent(silent_at)
-            _, found = await self._store.settle(blank, outcome, at, silent=now)
-        if found is not None and found.outcome is not None:
-            return {op.key: found}
-        op.silence = None
-        return {}
 
     def _now(self, execution: Execution) -> Millis:
         """The machine's time. Less than the skew behind, it was no setting back: then it stands."""
