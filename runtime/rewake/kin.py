@@ -92,14 +92,14 @@ class Asked(msgspec.Struct, frozen=True):
     @property
     def tag(self) -> str:
         """Which servers carry a task out; empty: those that serve what has no tag."""
-        return getattr(self, "servers", "")
+        return ""
 
     @property
     def about(self) -> OtherRun | None:
         """The other run that it is about, if it is about one."""
-        return getattr(self, "other", None)
+        return None
 
     @property
     def terms(self) -> Terms:
         """Under which limits a task is carried out, and before which others."""
-        return getattr(self, "under", None) or FREE
+        return FREE

@@ -101,12 +101,24 @@ class ScheduledRun(Scheduled, frozen=True, array_like=True, omit_defaults=True, 
 
     other: OtherRun | None = None
 
+    @property
+    def about(self) -> OtherRun | None:
+        return self.other
+
 
 class ScheduledFor(Scheduled, frozen=True, array_like=True, omit_defaults=True, tag="for"):
     """The same for servers of a tag, or on terms: a type of its own, so no other has these."""
 
     servers: str = ""
     under: Terms | None = None
+
+    @property
+    def tag(self) -> str:
+        return self.servers
+
+    @property
+    def terms(self) -> Terms:
+        return self.under or FREE
 
 
 class Withdrawn(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="withdrawn"):

@@ -9,8 +9,8 @@ from unittest.mock import patch
 
 import msgspec
 
-from rewake.records import Entry, Header
-from rewake.stores.responses import Responses, asked_response
+from rewake.records import Header, Scheduled
+from rewake.stores.responses import Responses
 from rewake.stores.writes import Writes
 from tests.simulation.mutants import Mutant
 
@@ -20,8 +20,8 @@ def the_last_answer_counts() -> Iterator[None]:
     """What a run answers after a retry takes the place of what it answered before."""
     answered = Writes._answered
 
-    async def anew(self: Writes, held: Header, entries: Sequence[Entry], mark: str) -> Any:
-        return await answered(self, msgspec.structs.replace(held, answer=""), entries, mark)
+    async def anew(self: Writes, held: Header, asked: Scheduled, mark: str) -> Any:
+        return await answered(self, msgspec.structs.replace(held, answer=""), asked, mark)
 
     with patch.object(Writes, "_answered", anew):
         yield
@@ -31,12 +31,9 @@ def the_last_answer_counts() -> Iterator[None]:
 def an_answer_is_named_before_it_is_kept() -> Iterator[None]:
     """The header names what nobody has put on the shelf yet."""
 
-    async def nothing(
-        self: Writes, held: Header, entries: Sequence[Entry], mark: str
-    ) -> Mapping[str, str]:
-        del self
-        asked = None if held.answer else asked_response(entries)
-        return {} if asked is None else {"answer": mark}
+    async def nothing(self: Writes, held: Header, asked: Scheduled, mark: str) -> Mapping[str, str]:
+        del self, asked
+        return {} if held.answer else {"answer": mark}
 
     with patch.object(Writes, "_answered", nothing):
         yield

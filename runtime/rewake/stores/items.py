@@ -16,7 +16,7 @@ import msgspec
 
 from rewake.errors import CheckpointUnreadable, ReadableElsewhere
 from rewake.records import Header, Item
-from rewake.stores.keys import TYPES, VIEWS, is_view, view_of
+from rewake.stores.keys import TYPES, is_view, letter_of, view_of
 from rewake.stores.table import Key, When, holds
 
 _encoder = msgspec.json.Encoder()
@@ -39,7 +39,7 @@ def encode(item: Item) -> bytes:
 
 def type_of(key: Key) -> type[Item]:
     """The type of the item under a key. `ReadableElsewhere`: only a newer Rewake has it."""
-    kind = TYPES.get(_letter(key))
+    kind = TYPES.get(letter_of(key))
     if kind is None:
         raise _of_no_type(key)
     return kind
@@ -51,7 +51,7 @@ def decode(key: Key, body: bytes) -> Any:
     Raises `ReadableElsewhere` if a newer Rewake has written it, and `CheckpointUnreadable` if it is
     damaged. Not for a view, which would keep all others from being listed: its key says enough.
     """
-    decoder = _decoders.get(_letter(key))
+    decoder = _decoders.get(letter_of(key))
     if decoder is None:
         raise _of_no_type(key)
     try:
@@ -83,11 +83,6 @@ def changed(before: bytes | None, found: Item | None, item: Item) -> bytes:
     known = type(item).__struct_fields__
     unknown = {name: value for name, value in _raw.decode(before).items() if name not in known}
     return _encoder.encode(_raw.decode(body) | unknown) if unknown else body
-
-
-def _letter(key: Key) -> str:
-    """What tells the type of the item under a key."""
-    return VIEWS if is_view(key) else key.sort[:1]
 
 
 def _of_no_type(key: Key) -> ReadableElsewhere:
@@ -140,8 +135,8 @@ def change(
     changes = dict(set) if set else {}
     if None in changes.values():
         defaults = _DEFAULTS[type(base)]
-        for name, value in changes.items():
-            if value is None and name in defaults:
+        for name in [name for name, value in changes.items() if value is None]:
+            if name in defaults:
                 changes[name] = _default(defaults[name])
     for name, increment in add.items() if add else ():
         if name in changes:

@@ -193,6 +193,11 @@ def is_view(key: Key) -> bool:
     return key.partition[:2] in _LISTS
 
 
+def letter_of(key: Key) -> str:
+    """What tells the type of the item under a key, in `TYPES`."""
+    return VIEWS if key.partition[:2] in _LISTS else key.sort[:1]
+
+
 def billed_run(key: Key) -> str:
     """The run for which an item is asked for: its own, or that of a view; empty: none."""
     if is_view(key):

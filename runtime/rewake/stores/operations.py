@@ -55,11 +55,13 @@ _HELD = ("owner", "lease", "process", "number", "round")
 class Operations(Families):
     """The writes of the protocol to the item of one operation."""
 
-    async def claim_task(self, claim: TaskClaim, *, sure: bool = True) -> Taken | Refused:
+    async def claim_task(
+        self, claim: TaskClaim, *, sure: bool = True, within: bool = False
+    ) -> Taken | Refused:
         """Claim a task for one attempt, if it has no outcome, no live owner, and need not wait.
 
         Unless it is `sure` that its run is there, and is not paused: what asks for it may have been
-        long on its way.
+        long on its way. `within`: it is a part of what runs together.
 
         An attempt whose lease ran out is counted as lost; a suspect is claimed apart only. From the
         second claim on the item is guarded, since its run's header may no longer cover it.
@@ -97,7 +99,7 @@ class Operations(Families):
                 written = again
             return Taken(written.item, lost)
 
-        return await self._together(work)
+        return await (work() if within else self._together(work))
 
     async def _came_late(self, claim: TaskClaim) -> bool:
         """Whether run or lap is gone by now: who stood still makes an item anew that went."""

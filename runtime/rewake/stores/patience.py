@@ -12,17 +12,19 @@ side (`gathered`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from contextvars import ContextVar
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextvars import ContextVar, Token
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from rewake.errors import StoreFull, StoreUnavailable
 from rewake.records import Item, Millis
 from rewake.stores.shelf import Shelf
-from rewake.stores.table import Due, Key, Page, Spread, Table, Written
+from rewake.stores.table import Due, Key, Page, Table, Written
 
+P = ParamSpec("P")
 T = TypeVar("T")
+Asked = Coroutine[Any, Any, T]
+"""What a call comes to, once it is awaited."""
 Waits = Callable[[Exception], Awaitable[None]]
 """Waits a while after an error."""
 AT_ONCE = 3
@@ -38,19 +40,26 @@ class _Patience(NamedTuple):
 _patience: ContextVar[_Patience | None] = ContextVar("patience", default=None)
 
 
-def patient(lasts: Callable[[], bool], waits: Waits) -> AbstractContextManager[None]:
+class patient:  # noqa: N801 - read as a statement, as `contextlib.suppress`
     """Let what this task asks a database within the block be asked again while that `lasts`."""
-    return _with(_Patience(asyncio.current_task(), lasts, waits))
+
+    __slots__ = ("_patience", "_token")
+
+    def __init__(self, lasts: Callable[[], bool], waits: Waits) -> None:
+        self._patience = _Patience(asyncio.current_task(), lasts, waits)
+
+    def __enter__(self) -> None:
+        self._token = _patience.set(self._patience)
+
+    def __exit__(self, *_: object) -> None:
+        _restore(self._token)
 
 
-@contextmanager
-def _with(patience: _Patience | None) -> Iterator[None]:
-    token = _patience.set(patience)
+def _restore(token: Token[_Patience | None]) -> None:
     try:
-        yield
-    finally:
-        with suppress(ValueError):  # of a process that died: its coroutines are closed elsewhere
-            _patience.reset(token)
+        _patience.reset(token)
+    except ValueError:
+        return  # of a process that died: its coroutines are closed elsewhere
 
 
 async def gathered(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
@@ -62,15 +71,15 @@ async def gathered(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 async def _part(patience: _Patience, work: Coroutine[Any, Any, T]) -> T:
-    with _with(patience._replace(task=asyncio.current_task())):
+    with patient(patience.lasts, patience.waits):
         return await work
 
 
-async def _asked(ask: Callable[[], Awaitable[T]]) -> T:
+async def _asked(ask: Callable[P, Asked[T]], *args: P.args, **named: P.kwargs) -> T:
     tries = 0
     while True:
         try:
-            return await ask()
+            return await ask(*args, **named)
         except (StoreUnavailable, StoreFull) as error:
             found = _patience.get()
             if found is None or found.task is not asyncio.current_task() or not found.lasts():
@@ -85,58 +94,52 @@ class PatientTable:
 
     def __init__(self, table: Table) -> None:
         self._table = table
+        self.joins = table.joins
+        self.spread = table.spread
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._table, name)
 
-    @property
-    def joins(self) -> bool:
+    def get(self, key: Key) -> Asked[Any]:
         """As of the table."""
-        return self._table.joins
+        return _asked(self._table.get, key)
 
-    @property
-    def spread(self) -> Spread:
+    def get_many(self, keys: Sequence[Key]) -> Asked[list[Any]]:
         """As of the table."""
-        return self._table.spread
+        return _asked(self._table.get_many, keys)
 
-    async def get(self, key: Key) -> Any:
+    def put(self, key: Key, item: Item, *, absent: bool = False) -> Asked[Written]:
         """As of the table."""
-        return await _asked(lambda: self._table.get(key))
+        return _asked(self._table.put, key, item, absent=absent)
 
-    async def get_many(self, keys: Sequence[Key]) -> list[Any]:
+    def update(self, key: Key, **changes: Any) -> Asked[Written]:
         """As of the table."""
-        return await _asked(lambda: self._table.get_many(keys))
+        return _asked(self._table.update, key, **changes)
 
-    async def put(self, key: Key, item: Item, *, absent: bool = False) -> Written:
+    def query(self, partition: str, prefix: str = "", **more: Any) -> Asked[Page]:
         """As of the table."""
-        return await _asked(lambda: self._table.put(key, item, absent=absent))
+        return _asked(self._table.query, partition, prefix, **more)
 
-    async def update(self, key: Key, **changes: Any) -> Written:
+    def due(self, until: Millis, **more: Any) -> Asked[list[Due]]:
         """As of the table."""
-        return await _asked(lambda: self._table.update(key, **changes))
+        return _asked(self._table.due, until, **more)
 
-    async def query(self, partition: str, prefix: str = "", **more: Any) -> Page:
+    def delete(self, keys: Sequence[Key], **when: Any) -> Asked[None]:
         """As of the table."""
-        return await _asked(lambda: self._table.query(partition, prefix, **more))
+        return _asked(self._table.delete, keys, **when)
 
-    async def due(self, until: Millis, **more: Any) -> list[Due]:
-        """As of the table."""
-        return await _asked(lambda: self._table.due(until, **more))
-
-    async def delete(self, keys: Sequence[Key], **when: Any) -> None:
-        """As of the table."""
-        await _asked(lambda: self._table.delete(keys, **when))
-
-    async def together(self, work: Callable[[], Awaitable[T]]) -> T:
+    def together(self, work: Callable[[], Awaitable[T]]) -> Asked[T]:
         """As of the table. What is one write is repeated as one."""
-        if not self._table.joins or _patience.get() is None:
+        if not self.joins or _patience.get() is None:
+            return self._table.together(work)
+        return _asked(self._whole, work)
+
+    async def _whole(self, work: Callable[[], Awaitable[T]]) -> T:
+        token = _patience.set(None)
+        try:
             return await self._table.together(work)
-
-        async def whole() -> T:
-            with _with(None):
-                return await self._table.together(work)
-
-        return await _asked(whole)
+        finally:
+            _restore(token)
 
     async def close(self) -> None:
         """As of the table."""
@@ -149,17 +152,17 @@ class PatientShelf:
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
 
-    async def put_blob(self, run: str, name: str, data: bytes) -> None:
+    def put_blob(self, run: str, name: str, data: bytes) -> Asked[None]:
         """As of the shelf."""
-        await _asked(lambda: self._shelf.put_blob(run, name, data))
+        return _asked(self._shelf.put_blob, run, name, data)
 
-    async def get_blob(self, run: str, name: str) -> bytes:
+    def get_blob(self, run: str, name: str) -> Asked[bytes]:
         """As of the shelf."""
-        return await _asked(lambda: self._shelf.get_blob(run, name))
+        return _asked(self._shelf.get_blob, run, name)
 
-    async def delete_blobs(self, run: str, *, limit: int) -> bool:
+    def delete_blobs(self, run: str, *, limit: int) -> Asked[bool]:
         """As of the shelf."""
-        return await _asked(lambda: self._shelf.delete_blobs(run, limit=limit))
+        return _asked(self._shelf.delete_blobs, run, limit=limit)
 
 
 def asked_again(table: Table, shelf: Shelf) -> tuple[PatientTable, PatientShelf]:

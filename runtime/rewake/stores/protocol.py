@@ -108,9 +108,9 @@ class Store(Signals):
 
         It is not asked before whether a first lap is removed, since few runs have others.
         """
-        header, item = delivery.header, self.layout.item(delivery.operation)
+        header = delivery.header
         if lap == FIRST and header is not None and header.lap.number > lap + 1:
-            await self._again(lambda: self._table.delete([item]))
+            await self._again(self._table.delete, [self.layout.item(delivery.operation)])
         return delivery
 
     async def _arrive_and_claim(

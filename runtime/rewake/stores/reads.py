@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
 
@@ -58,6 +58,7 @@ from rewake.stores.trial import Trial
 from rewake.stores.views import Views
 from rewake.streamed import LogBatch
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 Passes = Callable[[Sequence[Entry]], Callable[[Entry | Operation], bool]]
@@ -113,6 +114,8 @@ class Reads:
     def __init__(self, table: Table, shelf: Shelf) -> None:
         self._table = table
         self._shelf = shelf
+        self.joins = table.joins
+        """Whether what is written in one operation is one write of the table."""
         self._blobs = Blobs(shelf, self._again)
         self.layout = Layout(table.spread)
         self.listed = Views(table, self.layout, self._again)
@@ -130,11 +133,6 @@ class Reads:
         self.cached = CachedResults(table, shelf, self.layout, self._blobs, self._again)
         self.schedules = Schedules(table, self.layout, self._again)
         self.events = Events(table, self.layout, self._again)
-
-    @property
-    def joins(self) -> bool:
-        """Whether what is written in one operation is one write of the table."""
-        return self._table.joins
 
     async def close(self) -> None:
         """Close the database."""
@@ -427,20 +425,21 @@ class Reads:
         whole = msgspec.structs.replace(outcome, value=value)
         return msgspec.structs.replace(operation, outcome=whole)
 
-    async def _again(self, write: Callable[[], Awaitable[T]]) -> T:
-        for left in reversed(range(TRIES)):
+    async def _again(self, write: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
+        tries = 1
+        while True:
             try:
-                return await write()
+                return await write(*args, **named)
             except StoreUnavailable:
-                if not left:
+                if tries == TRIES:
                     raise
-        raise AssertionError("unreachable")
+            tries += 1
 
-    async def _together(self, work: Callable[[], Awaitable[T]]) -> T:
+    def _together(self, work: Callable[[], Awaitable[T]]) -> Coroutine[Any, Any, T]:
         """Run `work` as close together as the table can; what is one write is repeated as one.
 
         Marks are made before it, so that it recognises what it wrote.
         """
         if not self.joins:
-            return await self._table.together(work)
-        return await self._again(lambda: self._table.together(work))
+            return self._table.together(work)
+        return self._again(self._table.together, work)

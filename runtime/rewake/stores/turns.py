@@ -260,7 +260,9 @@ class Turns(Limits):
         name, read = self._mark(), held.arrivals
 
         async def work() -> Committed | Fenced | Arrived:
-            result = await self._append(held, entries, changes, name, arrivals=read, due=stays)
+            result = await self._append(
+                held, entries, changes, name, arrivals=read, due=stays, within=True
+            )
             return await self._taken_with(result, take) if isinstance(result, Committed) else result
 
         return await self._together(work)
@@ -285,7 +287,7 @@ class Turns(Limits):
     async def _taken_with(self, result: Committed, take: Sequence[TaskClaim]) -> Committed:
         """The result of a commit, with the tasks that were claimed as well."""
         for claim in take:
-            taken = await self.claim_task(claim)
+            taken = await self.claim_task(claim, within=True)
             if isinstance(taken, Taken):
                 result.taken[claim.key] = taken.operation
         return result
@@ -416,4 +418,4 @@ def _bounded(error: str) -> str:
 
 def earliest(*moments: Millis | None) -> Millis | None:
     """The earliest of these moments, if there is one."""
-    return min((moment for moment in moments if moment is not None), default=None)
+    return min([moment for moment in moments if moment is not None], default=None)

@@ -12,6 +12,8 @@ mark.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import compress
+from operator import attrgetter
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -82,6 +84,24 @@ RESPONSE_BYTES = 12
 
 PARENT_BYTES = 60
 """Room for `parent`, `depth` and `watched`, which child runs have, beside their names."""
+_FEW_HAVE: Mapping[str, int] = {
+    "changed": CHANGED_BYTES,
+    "hold": HOLD_BYTES,
+    "asks": ASKS_BYTES,
+    "wide": WIDE_BYTES,
+    "signals": SIGNALS_BYTES,
+    "hears": HEARS_BYTES,
+    "joins": JOINS_BYTES,
+    "answer": RESPONSE_BYTES,
+    "sent": SENT_BYTES,
+    "parent": PARENT_BYTES,
+    "spared": SPARED_BYTES,
+    "needs": NEEDS_BYTES,
+    "tells": TELLS_BYTES,
+    "schedule": SCHEDULE_BYTES,
+}
+"""Room for fields that few have; some of them have names beside it."""
+_few_have = attrgetter(*_FEW_HAVE)
 HELD_OFF = "!"
 """Instead of what a run hears: signals wait a moment, so that its holder can end or suspend it."""
 FORCE = 10**6
@@ -119,6 +139,8 @@ class Here(Protocol):
 
 
 _READ = "@"
+_RARE = frozenset({"sent", "spared", "hears", "needs"})
+"""The fields that a commit may give a header which have to have room in it."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -165,6 +187,7 @@ class Writes(Reads):
         arrivals: int | None = None,
         due: Millis | None = None,
         onto: Header | None = None,
+        within: bool = False,
     ) -> Committed | Fenced | Arrived:
         """The one commit point: bodies first, then the header, if the fence holds.
 
@@ -173,6 +196,7 @@ class Writes(Reads):
         `arrivals`: nothing has arrived since that many were read. The mark says so (`read_at`).
         `due`: the stored due time stays if it is not later than this, else it becomes this.
         `onto`: the header to whose history they are appended, if not that of `held`.
+        `within`: it is a part of what runs together.
         """
         mark = name = name or self._mark()
         when = self._fence(held)
@@ -193,7 +217,8 @@ class Writes(Reads):
                 changed["due"] = due
             return await self._update(where, when=when, set=changed)
 
-        return self._came_to(await self._together(work), mark, held)
+        written = await (work() if within else self._together(work))
+        return self._came_to(written, mark, held)
 
     def _came_to(self, written: Written, mark: str, held: Header) -> Committed | Fenced | Arrived:
         """What came of a write of this mark, by whoever holds the run as `held`."""
@@ -209,7 +234,9 @@ class Writes(Reads):
         self, held: Header, entries: Sequence[Entry], changes: Mapping[str, Any], mark: str
     ) -> dict[str, Any]:
         """The changes of a header by which entries are appended, whose bodies are put first."""
-        noted: dict[str, Any] = {**await self._answered(held, entries, mark)}
+        noted: dict[str, Any] = {}
+        if (asked := asked_response(entries)) is not None:
+            noted |= await self._answered(held, asked, mark)
         if held.joins:
             changes = {"joins": held.joins, **changes}
         if held.lap.number > FIRST:
@@ -222,20 +249,16 @@ class Writes(Reads):
             noted["labels"] = held.labels
         if (wide := self.layout.wide(entries, held.wide)) != held.wide:
             noted["wide"] = wide
-        rare = ("sent", "spared", "hears", "needs")
-        noted |= {name: changes[name] for name in rare if name in changes}
+        noted |= {name: changes[name] for name in _RARE & changes.keys()}
         if not held.asks and asks(entries):
             noted["asks"] = True
         new = msgspec.structs.replace(held, **noted) if noted else held
         placed = await self._placed(new, entries, changes.get("error", held.error), mark)
         return {**placed, **noted, **changes, "count": held.count + len(entries)}
 
-    async def _answered(
-        self, held: Header, entries: Sequence[Entry], mark: str
-    ) -> Mapping[str, str]:
+    async def _answered(self, held: Header, asked: Scheduled, mark: str) -> Mapping[str, str]:
         """The change of a header by which the run answers its caller, if it has not before."""
-        asked = None if held.answer else asked_response(entries)
-        if asked is None:
+        if held.answer:
             return {}
         return {"answer": await self.responses.put(held.run, asked, mark)}
 
@@ -295,7 +318,7 @@ class Writes(Reads):
             # A claim says itself of which moment it is: the clock may have been set back since.
             stamped = {"written": self._clock.now(), **set}
         return await self._again(
-            lambda: self._table.update(key, when=when, set=stamped, add=add, create=create)
+            self._table.update, key, when=when, set=stamped, add=add, create=create
         )
 
     async def _out_of_line(self, ended: Operation, won: bool) -> Operation:
@@ -326,31 +349,21 @@ class Writes(Reads):
         return self.layout.item(item) if isinstance(item, Operation) else header_key(item.run)
 
     async def _put(self, key: Key, item: Any, *, absent: bool = False) -> Written:
-        return await self._again(lambda: self._table.put(key, item, absent=absent))
+        return await self._again(self._table.put, key, item, absent=absent)
 
 
 def room_for_tail(header: Header) -> int:
     """How many bytes of history fit into a header, beside its names and what was said of it."""
     run = 2 * len(header.run)  # It is in the item's key as well.
     names = stored_size(header.workflow) + stored_size(header.key)
-    changed = CHANGED_BYTES if header.changed else 0
-    changed += HOLD_BYTES if header.hold else 0
-    changed += ASKS_BYTES if header.asks else 0
+    changed = sum(compress(_FEW_HAVE.values(), _few_have(header)))
     changed += len(_encode(_whose(header))) if header.tenant or header.admission else 0
-    changed += WIDE_BYTES if header.wide else 0
-    changed += SIGNALS_BYTES if header.signals else 0
-    changed += HEARS_BYTES + stored_size(header.hears) if header.hears else 0
-    changed += JOINS_BYTES if header.joins else 0
-    changed += RESPONSE_BYTES + len(header.answer) if header.answer else 0
-    changed += SENT_BYTES if header.sent else 0
-    changed += 0 if header.parent is None else PARENT_BYTES + len(_encode(header.parent))
+    changed += stored_size(header.hears) if header.hears else 0
+    changed += len(header.answer) + len(header.schedule)
+    changed += 0 if header.parent is None else len(_encode(header.parent))
     changed += len(_encode({"lap": header.lap})) if header.lap.number > FIRST else 0
-    changed += SPARED_BYTES if header.spared else 0
-    changed += NEEDS_BYTES if header.needs else 0
-    changed += TELLS_BYTES if header.tells else 0
-    changed += SCHEDULE_BYTES + len(header.schedule) if header.schedule else 0
-    shown = {"status": header.status, "labels": header.labels}
-    changed += sum(len(_encode({name: each})) for name, each in shown.items() if each is not None)
+    changed += 0 if header.status is None else len(_encode({"status": header.status}))
+    changed += 0 if header.labels is None else len(_encode({"labels": header.labels}))
     keyed = len(_encode({"digest_key": header.digest_key})) if header.digest_key else 0
     return HEADER_BYTES - FIXED_BYTES - changed - keyed - run - names - _told(header)
 
@@ -400,7 +413,7 @@ def _chunks(entries: list[Entry], size: int) -> Iterator[list[Entry]]:
 
 
 def _clock_of(entries: Sequence[Entry], clock: Millis) -> Millis:
-    return max([clock, *(getattr(entry, "clock", 0) for entry in entries)])
+    return max([clock, *[getattr(entry, "clock", 0) for entry in entries]])
 
 
 def is_near(stored: Millis | None, due: Millis | None, near: Millis) -> bool:

@@ -31,8 +31,9 @@ _ELEMENTS = 1_000_000
 
 def plain_types(value: Any) -> set[type] | None:
     """Return the types that occur in plain data; None if `value` is not plain."""
-    if type(value) in _INERT:  # most results are one text, or none
-        return {type(value)}
+    kind = type(value)  # most results are one text, or none, or a number
+    if kind in _INERT or (kind is int and _LEAST <= value <= _MOST):
+        return {kind}
     met: set[type] = set()
     level = [value]
     left = _ELEMENTS
@@ -47,6 +48,8 @@ def plain_types(value: Any) -> set[type] | None:
         below = _contents(level)
         if below is None:
             return None
+        if not below:
+            return met
         level = below
     return None
 

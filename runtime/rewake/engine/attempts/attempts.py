@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -43,7 +43,6 @@ from rewake.stores.operations import blank_of, free_at, tries_of
 from rewake.stores.suspects import is_condemned
 from rewake.stores.table import Due
 from rewake.values.failures import described, failure_of, said_of
-from rewake.values.run_codec import RunCodec
 
 log = logging.getLogger("rewake.engine")
 
@@ -298,8 +297,8 @@ class Attempts:
 
     async def _sealed(self, result: Any, call: Call, operation: Operation) -> Value:
         hint, key = return_hint(call.task.function), operation.key
-        codec, hidden = RunCodec(self._services.secret, operation.run), hidden_in(hint)
-        return codec.encode(result, key=key, purpose=Purpose.RESULT, hint=hint, hidden=hidden)
+        hidden, purpose = hidden_in(hint), Purpose.RESULT
+        return call.codec.encode(result, key=key, purpose=purpose, hint=hint, hidden=hidden)
 
     async def _run(self, call: Call, operation: Operation, owner: str, body: Body) -> Any:
         body.check()
@@ -429,13 +428,13 @@ class Attempts:
         with services.claims.making(operation.run, "", owned, errors=()):
             return await self._insist(deliver)
 
-    async def _insist(self, write: Callable[[], Awaitable[T]]) -> T:
+    def _insist(self, write: Callable[[], Awaitable[T]]) -> Coroutine[Any, Any, T]:
         """Repeat a write until the store takes it, so that no end of an attempt is thrown away.
 
         The attempt keeps its lease, and its slot: no more is begun than can be written down.
         """
         clock, wait = self._services.clock, self._services.settings.sweep
-        return await insist(write, "what a task came to cannot be kept yet", clock, wait)
+        return insist(write, "what a task came to cannot be kept yet", clock, wait)
 
     async def _put_back(
         self, operation: Operation, owner: str, invocation: Invocation, reason: str

@@ -14,12 +14,16 @@ from rewake.values.run_codec import RunCodec
 
 
 class Call(NamedTuple):
-    """A call of a task. `before`: what the attempt before has told last, as JSON."""
+    """A call of a task. `before`: what the attempt before has told last, as JSON.
+
+    `codec`: that of its run.
+    """
 
     task: Task[Any, Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     before: bytes
+    codec: RunCodec
 
 
 async def call_of(services: Services, operation: Operation, invocation: Invocation) -> Call | None:
@@ -32,12 +36,12 @@ async def call_of(services: Services, operation: Operation, invocation: Invocati
     decoded = codec.decode(whole, key=operation.key, purpose=Purpose.CALL)
     if isinstance(decoded, tuple):
         task, args, kwargs = decoded
-        return Call(task, args, kwargs, before)
+        return Call(task, args, kwargs, before, codec)
     found = services.app.tasks.get(invocation.name)
     if found is None:
         return None
     args, kwargs = decoded
-    return Call(found, tuple(args), kwargs, before)
+    return Call(found, tuple(args), kwargs, before, codec)
 
 
 def _json_in(codec: RunCodec, told: Value, key: str) -> bytes:

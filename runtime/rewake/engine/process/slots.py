@@ -40,7 +40,7 @@ class Slots:
             if not waiting.done():
                 self.free -= 1
                 waiting.set_result(None)
-        if self.free and self.freed is not None:
+        if count and self.free and self.freed is not None:
             self.freed()
 
     async def take(self, longest: float) -> bool:

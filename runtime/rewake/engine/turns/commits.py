@@ -105,7 +105,8 @@ class Commits:
         unknown = self.waits.unknown(execution)
         if unknown and execution.fresh:
             await self.stay(execution)
-        await self.waits.make(execution, unknown)
+        if unknown:
+            await self.waits.make(execution, unknown)
         return bool(unknown)
 
     async def park(self, execution: Execution, wake: Millis | None) -> bool:

@@ -163,8 +163,9 @@ class SqliteTable:
         """
         if self._writer.inside() is not None:
             return await work()
+        self._file.refuse_if_gone()
         context = contextvars.copy_context()
-        return await self._write(lambda _: context.run(_drive, work), several=True)
+        return cast(T, await self._writer.run(lambda _: context.run(_drive, work), True))
 
     async def close(self) -> None:
         """Finish the writes that wait, then close the file. Later calls are refused."""
