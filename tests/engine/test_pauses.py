@@ -287,6 +287,39 @@ def test_a_pause_that_nobody_has_seen_yet_is_taken_back(table: str) -> None:
     virtually([two_steps], check, table=table)
 
 
+@workflow
+async def backs_off_beside_a_step() -> list[str]:
+    async def fails_once() -> str:
+        begun.append("short")
+        if begun.count("short") == 1:
+            raise ValueError("again")
+        return "short"
+
+    long = asyncio.ensure_future(step("long", functools.partial(work, "long")))
+    return [await step("short", fails_once, retries=1, delay=3, jitter=0), await long]
+
+
+@everywhere
+@pytest.mark.parametrize("pauses", [5, 20])
+def test_a_step_that_backs_off_beside_another_is_tried_again_after_a_pause(
+    table: str, pauses: int
+) -> None:
+    """Its next attempt is due while the other runs on: till it may begin, it wakes nobody."""
+
+    async def check(bench: Bench) -> None:
+        run = (await bench.start("backs_off_beside_a_step")).run
+        await asyncio.sleep(1)
+        await bench.engine.pause(run)
+        await asyncio.sleep(pauses)
+        assert begun.count("short") == 1
+        await bench.another().resume(run)
+        await asyncio.sleep(2)
+        assert begun.count("short") == 2
+        assert await bench.result(run) == ["short", "long"]
+
+    virtually([backs_off_beside_a_step], check, table=table)
+
+
 @everywhere
 def test_a_run_whose_process_died_is_paused_by_whoever_would_take_it_over(table: str) -> None:
     """Its body is not begun for that: it may be what kills processes."""

@@ -17,13 +17,13 @@ from rewake.records import (
 from rewake.replay.execution import Execution
 
 
-def next_wake(execution: Execution) -> Millis | None:
-    """When something that it waits for is due next."""
+def next_wake(execution: Execution, *, begins: bool = True) -> Millis | None:
+    """When something that it waits for is due next. `begins`: also the next attempt at a step."""
     moments: list[Millis] = []
     for op in execution.open.values():
         if op.due is not None:
             moments.append(op.due)
-        if op.not_before is not None:
+        if begins and op.not_before is not None:
             moments.append(op.not_before)
         if op.silence is not None and op.silent_at is not None:
             moments.append(op.silent_at)

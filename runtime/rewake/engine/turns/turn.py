@@ -329,7 +329,8 @@ class Turn:
 
     async def _wait(self, execution: Execution) -> None:
         """Wait until a step ends, something arrives, a timer is due, or tasks must be checked."""
-        wake, now = next_wake(execution), self._services.clock.now()
+        now, begins = self._services.clock.now(), not self._commits.header.pause
+        wake = next_wake(execution, begins=begins)
         if self._check_at is None and any(
             op.kind.traits.dispatched for op in execution.open.values()
         ):
