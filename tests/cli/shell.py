@@ -8,11 +8,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Self
 
 import rewake
+from tests.support.forked import Forked, copied_from
+
+copied_from("rewake.cli.commands", "rewake.hosts.server", "rewake.client")
 
 PATIENCE = 30.0
 """Seconds after which a test gives up waiting."""
@@ -33,6 +37,19 @@ def eventually(holds: Callable[[], object], what: str) -> None:
         time.sleep(0.02)
 
 
+def begun(
+    shell: Shell, arguments: Sequence[str], handles: Sequence[int]
+) -> subprocess.Popen[bytes] | Forked:
+    """A command that has begun in a shell. `handles`: its stdin, stdout and stderr."""
+    env = clean_environment(PYTHONUNBUFFERED="1", **shell.settings)
+    if not any(name.startswith("PYTHON") for name in shell.settings):
+        return Forked("rewake.cli", *arguments, env=env, cwd=shell.folder, handles=handles)
+    command, (stdin, stdout, stderr) = [sys.executable, "-m", "rewake", *arguments], handles
+    return subprocess.Popen(
+        command, cwd=shell.folder, env=env, stdin=stdin, stdout=stdout, stderr=stderr
+    )
+
+
 class Shell:
     """Commands in `folder`, with `settings` as further environment variables."""
 
@@ -51,16 +68,16 @@ class Shell:
 
     def rewake(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command to its end. Without `stdin` there is nothing to read."""
-        return subprocess.run(
-            [sys.executable, "-m", "rewake", *arguments],
-            cwd=self.folder,
-            env=clean_environment(**self.settings),
-            input=stdin or "",
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+        with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as error:
+            given.write((stdin or "").encode())
+            given.seek(0)
+            process = begun(self, arguments, [each.fileno() for each in (given, out, error)])
+            try:
+                status = process.wait(PATIENCE)
+            finally:
+                process.kill()
+            told = [os.pread(each.fileno(), 10**9, 0).decode() for each in (out, error)]
+        return subprocess.CompletedProcess(arguments, status, *told)
 
     def begin(self, *arguments: str) -> Command:
         """Start a command; to be used as a context manager."""
@@ -72,24 +89,23 @@ class Command:
 
     def __init__(self, shell: Shell, arguments: tuple[str, ...]) -> None:
         self._said: dict[str, list[str]] = {"stdout": [], "stderr": []}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "rewake", *arguments],
-            cwd=shell.folder,
-            env=clean_environment(**shell.settings, PYTHONUNBUFFERED="1"),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        pipes = [os.pipe() for _ in self._said]
+        with Path(os.devnull).open() as nothing:
+            handles = [nothing.fileno(), *(writing for _, writing in pipes)]
+            self.process = begun(shell, arguments, handles)
+        for _, writing in pipes:
+            os.close(writing)
         self._readers = [
-            threading.Thread(target=self._read, args=(name,), daemon=True) for name in self._said
+            threading.Thread(target=self._read, args=(name, reading), daemon=True)
+            for name, (reading, _) in zip(self._said, pipes, strict=True)
         ]
         for reader in self._readers:
             reader.start()
 
-    def _read(self, name: str) -> None:
-        for line in getattr(self.process, name):
-            self._said[name].append(line)
+    def _read(self, name: str, reading: int) -> None:
+        with os.fdopen(reading) as lines:
+            for line in lines:
+                self._said[name].append(line)
 
     @property
     def stdout(self) -> str:
@@ -131,6 +147,3 @@ class Command:
             except subprocess.TimeoutExpired:
                 self.process.kill()
         self.wait()
-        for stream in (self.process.stdout, self.process.stderr):
-            if stream is not None:
-                stream.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -14,10 +14,12 @@ from typing import Any, Self
 import httpx2
 
 from tests.kill.points import SEPARATOR, Kill
+from tests.support.forked import Forked, copied_from
 from tests.support.proxy import RoundRobin
 from tests.support.server import PATIENCE, ServerProcess
 
 APP = "tests.kill.app"
+copied_from("tests.kill.launcher", APP)
 ARCHIVE = "archive"
 """The folder of what is archived."""
 ONE, TWO, SPREAD = "one", "two", "spread"
@@ -30,6 +32,9 @@ class Server(ServerProcess):
     """A server that may die by itself, by SIGKILL."""
 
     module = "tests.kill.launcher"
+
+    def _begun(self, env: Mapping[str, str], stderr: int) -> Forked:
+        return Forked(self.module, env=env, cwd=Path.cwd(), handles=[0, 1, stderr])
 
     @property
     def died(self) -> bool:

@@ -1,4 +1,4 @@
-"""`python -m tests.kill.launcher`: a server as the environment says, which may die at a point."""
+"""A server as the environment says, which may die at a point."""
 
 from __future__ import annotations
 
@@ -52,7 +52,3 @@ def main() -> None:
         its["S3Shelf"] = counted("table", its["S3Shelf"], methods(Shelf))
     vars(engine)["Store"] = counted("store", Store, methods(Store))
     server.main()
-
-
-if __name__ == "__main__":
-    main()

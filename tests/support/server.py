@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,6 +24,7 @@ import httpx2
 import rewake
 from rewake.signing.secret import Secret
 from rewake.signing.tokens import app_token
+from tests.support.forked import Forked
 
 APP = Path(__file__).with_name("app.py")
 SECRET = "a secret that only tests may know"
@@ -79,23 +81,24 @@ class ServerProcess:
         if self.process.poll() is None:
             self.kill()
         self._reader.join()
-        if self.process.stderr is not None:
-            self.process.stderr.close()
+        self._stderr.close()
         if hasattr(self, "client"):  # it was ready
             self.client.close()
 
     def start(self) -> None:
         """Start the process; it may not listen yet."""
         kept = {name: text for name, text in os.environ.items() if "REWAKE" not in name}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", self.module],
-            env={**kept, "PYTHONPATH": os.pathsep.join(map(str, self.roots)), **self._settings},
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        roots = os.pathsep.join(map(str, self.roots))
+        reading, writing = os.pipe()
+        with os.fdopen(writing):
+            self.process = self._begun({**kept, "PYTHONPATH": roots, **self._settings}, writing)
+        self._stderr = os.fdopen(reading, errors="replace")
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    def _begun(self, env: Mapping[str, str], stderr: int) -> subprocess.Popen[bytes] | Forked:
+        command = [sys.executable, "-m", self.module]
+        return subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stderr=stderr)
 
     def wait_ready(self) -> None:
         """Wait until it answers. Fails with its log if it ends instead."""
@@ -137,8 +140,7 @@ class ServerProcess:
         return "".join(self._lines)
 
     def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
+        for line in self._stderr:
             self._lines.append(line)
             if found := _SERVING.search(line):
                 self.url = found[1]
