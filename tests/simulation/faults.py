@@ -8,6 +8,7 @@ the same of all that the process does, its timers and its heart too; of `heart`,
 `loop`, of all but that. A process whose loop is `blocked` hands over what it holds, with one
 culprit or none, and ends or goes on; one that is `released`, with none. In an `outage` the store
 refuses everybody for minutes; a process that is `refused` is the only one that cannot reach it.
+A payload codec is `away` now and then, as a key service is, and encodes nothing.
 Messages are `lost`, `doubled`, `late` or `early`. Time itself has `skew`, and `jump`s. People are
 no fault: they `cancel` runs, do so `again`, `kill` and `pause` them, begin them once more by a
 `fork` or a `rerun`, and write a `state`.
@@ -17,7 +18,11 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from rewake.signing.payloads import Context, PayloadCodec
+from rewake.signing.secret import Secret
 
 POSTGRES = "postgres"
 TRANSACTIONS = ("sqlite", POSTGRES)
@@ -153,6 +158,35 @@ class Chaos:
         if not self.slow or self.random.random() >= self.slow:
             return 0.0
         return self.random.choice((0.002, 0.01, 0.05, 0.4))
+
+
+AWAY = 0.03
+"""The chance of a value to find its codec away."""
+
+
+class FailingCodec:
+    """A payload codec that is away now and then, until nothing goes wrong any more."""
+
+    def __init__(
+        self, codec: PayloadCodec, chaos: Chaos, seconds: Callable[[], float], seed: int
+    ) -> None:
+        self._encode, self.decode = codec.encode, codec.decode
+        self._chaos, self._seconds = chaos, seconds
+        self._random = random.Random(f"{seed}/codec")
+
+    def encode(self, data: bytes, context: Context) -> bytes:
+        """As the codec, if it is there."""
+        now = self._seconds()
+        if now <= self._chaos.until and self._random.random() < AWAY:
+            self._chaos.count("codec", "away", now)
+            raise ConnectionError("the key service does not answer")
+        return self._encode(data, context)
+
+
+def failing(secret: Secret, chaos: Chaos, seconds: Callable[[], float], seed: int) -> Secret:
+    """The secret, whose codec is away now and then."""
+    assert secret.codec is not None
+    return secret.with_codec(FailingCodec(secret.codec, chaos, seconds, seed))
 
 
 def aimed(chaos: Chaos, chance: random.Random, programs: str) -> None:

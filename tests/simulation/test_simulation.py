@@ -129,7 +129,7 @@ def test_scenarios_on_dynamodb(scenario: str, whole: bool) -> None:
 
 
 def test_behind_a_codec_it_is_the_same() -> None:
-    """Where what users store is encrypted, every run ends as it would have, too."""
+    """Behind a codec that is away now and then every run ends as it would have, too."""
     for seed in range(720_000, 720_060):
         assert simulate(case_of(seed, SEALED)).broken == [], seed
 

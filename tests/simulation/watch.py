@@ -97,7 +97,7 @@ class Watch:
         self._running: dict[tuple[str, str, str], asyncio.Task[Any]] = {}
         self.runs: dict[str, Run] = {}
         self.limits, self.states = Limits(jumpy=world.jumpy), States()
-        self.beats, self.doors = Progress(reading(world.secret)), Doors(world)
+        self.beats, self.doors = Progress(reading(world.secret), world.chaos), Doors(world)
         self.joins, self.circles = Joins(), Circles(self.runs, self.limits)
         self.made: set[tuple[str, int]] = set()
         self.numbers: defaultdict[tuple[str, str], set[int]] = defaultdict(set)

@@ -38,6 +38,7 @@ from tests.simulation.faults import (
     LOST,
     STALL,
     Chaos,
+    failing,
 )
 from tests.simulation.known import Run
 from tests.simulation.tables import FaultyTable
@@ -91,7 +92,7 @@ class World:
         self.roles = roles
         self.tags = sorted({"", *(tag for role in roles for tag in role.tags)})
         self.loop = loop
-        self.secret = SECRET if sealed else PLAIN
+        self.secret = failing(SECRET, chaos, lambda: loop.seconds, seed) if sealed else PLAIN
         self._sealing = SealingTable(base, SECRET.codec) if SECRET.codec and sealed else None
         self.app = app
         self.base = base
