@@ -59,7 +59,7 @@ async def slow(n: int) -> int:
 
 @workflow(throttle=rate(2, per=60))
 async def seldom(n: int) -> int:
-    return n
+    return await step("end", lambda: n)
 
 
 @workflow(singleton="skip")
@@ -179,6 +179,26 @@ def test_a_throttled_start_is_refused() -> None:
         assert (again.run, new) == (first.run, False)
         await asyncio.sleep(refused.value.seconds + 0.1)
         assert (await engine.start("seldom", {"n": 2}, run="r2"))[1]
+
+    virtually(members, body)
+
+
+def test_a_rerun_and_a_fork_are_starts_for_a_throttle() -> None:
+    """They are refused as a start is, and nothing is made; one that is there is not refused."""
+
+    async def body(bench: Bench) -> None:
+        engine = bench.engine
+        await engine.start("seldom", {"n": 0}, run="r0")
+        await bench.result("r0")
+        assert (await engine.fork("r0", "end", id="r1")).run == "r1"
+        with pytest.raises(Throttled):
+            await engine.fork("r0", "end", id="r2")
+        with pytest.raises(Throttled):
+            await engine.rerun("r0", id="r3")
+        assert (await engine.fork("r0", "end", id="r1")).run == "r1"
+        assert len((await engine.list(limit=10))[0]) == 2
+        await asyncio.sleep(30.1)
+        assert (await engine.fork("r0", "end", id="r2")).run == "r2"
 
     virtually(members, body)
 

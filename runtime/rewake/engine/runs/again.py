@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from rewake.engine.runs.beginning import Beginning, Noted
 from rewake.engine.runs.forking import Binding, Fork, begins_with, fork
-from rewake.engine.starts.door import Given, StandsFor, door_of
+from rewake.engine.starts.door import Door, Given, StandsFor, door_of
 from rewake.errors import CheckpointUnreadable, RunConflict, RunRemoved
 from rewake.kinds import Purpose
 from rewake.noted import Origin
@@ -99,9 +99,13 @@ class Again(Beginning):
         made.items = [binding.item(item) for item in made.items]
         if input is not None:
             made.entries[0] = self._with_input(new, made.entries[0], recorded)
+        start = Given(given, False, new.tenant, None, True, origin=new.origin)
         workflow = self._services.app.workflow(new.workflow)
+        door = door_of(self._services, workflow, start)
+        if door is not None:
+            await door.open(name, recorded)
         await self._services.events.watches.make(name, workflow, recorded)
-        return await self._begin_fork(new, made, given, noted)
+        return await self._begin_fork(new, made, door, noted)
 
     def _fork_header(
         self, header: Header, made: Fork, run: str, given: Mapping[str, Any], *, same: bool
@@ -123,12 +127,8 @@ class Again(Beginning):
         return replace(first, args=value)
 
     async def _begin_fork(
-        self, new: Header, made: Fork, given: Mapping[str, Any], noted: Noted | None
+        self, new: Header, made: Fork, door: Door | None, noted: Noted | None
     ) -> Header:
-        services, origin = self._services, new.origin
-        start = Given(given, False, new.tenant, None, True)
-        door = door_of(services, services.app.workflow(new.workflow), start)
-
         async def make() -> tuple[Header, bool]:
             found, is_new = await self._store.fork(new, made.entries, made.items)
             if is_new and noted is not None:
@@ -140,8 +140,8 @@ class Again(Beginning):
         except StandsFor as there:
             raise _stands(there) from None
         if is_new:
-            await services.wake(found.run)
-        return _made(found, origin, new=is_new)
+            await self._services.wake(found.run)
+        return _made(found, new.origin, new=is_new)
 
     def _named(self, header: Header, id: str | None) -> str:
         return self._name(header.workflow, id, None, header.tenant).first
