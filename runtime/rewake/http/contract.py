@@ -196,7 +196,7 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
     ("POST", "/v1/workflows/{name}/runs"): Described(
         {200: Answer(ResultView), 202: Answer(RunView)},
         body=dict[str, Any],
-        problems=(404, 409),
+        problems=(404, 409, 429),
         headers={"Idempotency-Key": _KEY},
     ),
     ("GET", "/v1/events/{event}"): Described({200: Answer(answers.EventsPage)}),
@@ -240,8 +240,10 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
     ("POST", "/v1/runs/{run}/cancel"): Described(_ACCEPTED, body=runs.Cancel, problems=(404, 409)),
     ("POST", "/v1/runs/{run}/kill"): Described(_VIEW, body=runs.Kill, problems=(404, 409)),
     ("POST", "/v1/runs/{run}/pause"): Described(_ACCEPTED, body=runs.Action, problems=(404, 409)),
-    ("POST", "/v1/runs/{run}/rerun"): Described(_ACCEPTED, body=runs.Rerun, problems=(404, 409)),
-    ("POST", "/v1/runs/{run}/fork"): Described(_ACCEPTED, body=runs.Fork, problems=(404, 409)),
+    ("POST", "/v1/runs/{run}/rerun"): Described(
+        _ACCEPTED, body=runs.Rerun, problems=(404, 409, 429)
+    ),
+    ("POST", "/v1/runs/{run}/fork"): Described(_ACCEPTED, body=runs.Fork, problems=(404, 409, 429)),
     ("POST", "/v1/runs/{run}/resume"): Described(_ACCEPTED, body=runs.Action, problems=(404, 409)),
     ("POST", "/v1/runs/{run}/retry"): Described(_ACCEPTED, body=runs.Retry, problems=(404, 409)),
     ("POST", "/v1/runs/{run}/hold"): Described(_VIEW, body=runs.Action, problems=(404,)),

@@ -186,7 +186,7 @@ class _Document:
         takes_any = _FORMATS if hook.arguments else {media: {"schema": takes} for media in _SHAPED}
         wait = {**QUERY["wait"].schema, "maximum": LONGEST_WAIT, "default": hook.wait}
         started = {"description": "Accepted", "content": self._content(Answer(Accepted))}
-        refusals = self._problems([400, 401, 404, 405, 408, 413, 415, 422, 500, 503])
+        refusals = self._problems([400, 401, 404, 405, 408, 413, 415, 422, 429, 500, 503])
         operation = {
             "operationId": f"hook:{hook.path}",
             "summary": f"A delivery that starts a run of {workflow.name}.",
