@@ -97,14 +97,10 @@ async def attempt(
     task_contexts.enter(context)
     call = functools.partial(_call, function, args, kwargs, threads)
     beats = context.beats
-
-    def left(error: Exception) -> None:
-        if leave is not None:
-            if beats is not None:
-                beats.over = True
-            leave(error)
-
     try:
+        if timeout is None and silence is None:
+            return await call(_unlimited)
+        left = functools.partial(_left, leave, beats)
         within = functools.partial(_within, call, timeout, late, left)
         if silence is None or beats is None:
             return await within(_unlimited)
@@ -112,6 +108,13 @@ async def attempt(
     finally:
         if beats is not None:
             beats.over = True
+
+
+def _left(leave: Leave | None, beats: Beats | None, error: Exception) -> None:
+    if leave is not None:
+        if beats is not None:
+            beats.over = True
+        leave(error)
 
 
 async def _within(

@@ -118,10 +118,12 @@ class Policy:
 
         The first attempt began `elapsed` seconds ago.
         """
+        if self.timeout is None and self.total_timeout is None:
+            return None  # as mostly
         limits = [] if self.timeout is None else [seconds(self.timeout)]
         if self.total_timeout is not None:
             limits.append(max(0.0, seconds(self.total_timeout) - elapsed))
-        return min(limits, default=None)
+        return min(limits)
 
     def late(self, elapsed: float, before: str) -> str:
         """The message for such an attempt that takes longer; it names the option.

@@ -288,11 +288,7 @@ class Operations(Families):
         """
         where, check, mark = self.layout.item(operation), as_read(operation), mark or self._mark()
         check += [] if silent is None else [Check("lease", "<=", silent)]
-        # Anybody may look after an outcome, and nobody waits for one of what was withdrawn.
-        new = {"outcome": outcome, "at": at, "mark": mark, "args": None, "tag": "", **UNOWNED}
-        new |= _progress_after(operation, outcome)
-        new |= {"votes": operation.votes} if operation.votes else {}
-        new |= {"due": due} if due is not None or outcome.kind is OutcomeKind.CANCELLED else {}
+        new = {"at": at, "mark": mark, **_settling(operation, outcome, due)}
         # What a process holds, or waits in line, is not due for long: its deliverer may die before.
         near = [[*check, Check("process", "=", "")]]
         create = None
@@ -313,7 +309,10 @@ class Operations(Families):
             written = await self._renew_item(found, operation, new)
             found = written.item
         won = written.ok or (found is not None and found.mark == mark)
-        return won, await self._out_of_line(found or operation, won)
+        ended = found or operation
+        if won and ended.line is not None:
+            await self._out_of_line(ended.line)
+        return won, ended
 
     async def cancel_withdrawn(self, run: str, history: History, now: Millis) -> None:
         """Settle as cancelled the operations that were withdrawn and have no outcome."""
@@ -357,6 +356,18 @@ class Operations(Families):
         """Remove the due time of a delivered outcome: the run's header covers it now."""
         if operation.due is not None:
             await self._update(self.layout.item(operation), set={"due": None})
+
+
+def _settling(operation: Operation, outcome: Outcome, due: Millis | None) -> dict[str, Any]:
+    """The changes by which an outcome is recorded."""
+    # Anybody may look after an outcome, and nobody waits for one of what was withdrawn.
+    new = {"outcome": outcome, "args": None, "tag": "", **UNOWNED}
+    new |= _progress_after(operation, outcome)
+    if operation.votes:
+        new["votes"] = operation.votes
+    if due is not None or outcome.kind is OutcomeKind.CANCELLED:
+        new["due"] = due
+    return new
 
 
 def _progress_after(operation: Operation, outcome: Outcome) -> Mapping[str, Any]:

@@ -407,9 +407,9 @@ class Reads:
         ) = await self._table.get(key)
         return found
 
-    async def resolve(self, run: str, value: Value) -> Value:
+    def resolve(self, run: str, value: Value) -> Coroutine[Any, Any, Value]:
         """The value with its body, fetched if that is kept apart."""
-        return await self._blobs.resolve(run, value)
+        return self._blobs.resolve(run, value)
 
     async def _by_key(self, operations: Iterable[Operation]) -> dict[str, Operation]:
         return {

@@ -22,6 +22,7 @@ from rewake.clock import Clock
 from rewake.kinds import Kind
 from rewake.laps import FIRST
 from rewake.ledger import Limit, Process
+from rewake.limited import Line
 from rewake.published import Published
 from rewake.records import (
     Chunk,
@@ -321,11 +322,9 @@ class Writes(Reads):
             self._table.update, key, when=when, set=stamped, add=add, create=create
         )
 
-    async def _out_of_line(self, ended: Operation, won: bool) -> Operation:
+    async def _out_of_line(self, line: Line) -> None:
         """Take a task that has ended out of the line in which it waited for a limit."""
-        if won and (line := ended.line) is not None:
-            await self._again(lambda: self._table.delete([waiter_key(line)]))
-        return ended
+        await self._again(self._table.delete, [waiter_key(line)])
 
     async def set_right(self, item: T) -> T:
         """Let the waits of an item begin again if it is ahead of the clock. Returns it as it is."""
