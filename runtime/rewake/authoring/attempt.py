@@ -15,6 +15,7 @@ import functools
 import inspect
 import random
 import threading
+import types
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -229,6 +230,8 @@ def is_async(function: Function) -> bool:
     code = getattr(function, "__code__", None)
     if code is not None and code.co_flags & inspect.CO_COROUTINE:
         return True
+    if type(function) is types.FunctionType and not function.__dict__:
+        return False  # nor is it marked as one
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
     )

@@ -11,7 +11,7 @@ mark.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from itertools import compress
 from operator import attrgetter
 from typing import Any, Protocol, TypeVar
@@ -305,7 +305,7 @@ class Writes(Reads):
         until = now + lease
         return {"lease": until, "due": until + self._margin, "written": now}
 
-    async def _update(
+    def _update(
         self,
         key: Key,
         *,
@@ -313,14 +313,12 @@ class Writes(Reads):
         set: Mapping[str, Any] | None = None,
         add: Mapping[str, int] | None = None,
         create: Any = None,
-    ) -> Written:
+    ) -> Coroutine[Any, Any, Written]:
         stamped = set
         if set is not None and any(map(set.get, MOMENTS)):
             # A claim says itself of which moment it is: the clock may have been set back since.
             stamped = {"written": self._clock.now(), **set}
-        return await self._again(
-            self._table.update, key, when=when, set=stamped, add=add, create=create
-        )
+        return self._again(self._table.update, key, when=when, set=stamped, add=add, create=create)
 
     async def _out_of_line(self, line: Line) -> None:
         """Take a task that has ended out of the line in which it waited for a limit."""
@@ -347,8 +345,8 @@ class Writes(Reads):
             return process_key(item.name)
         return self.layout.item(item) if isinstance(item, Operation) else header_key(item.run)
 
-    async def _put(self, key: Key, item: Any, *, absent: bool = False) -> Written:
-        return await self._again(self._table.put, key, item, absent=absent)
+    def _put(self, key: Key, item: Any, *, absent: bool = False) -> Coroutine[Any, Any, Written]:
+        return self._again(self._table.put, key, item, absent=absent)
 
 
 def room_for_tail(header: Header) -> int:

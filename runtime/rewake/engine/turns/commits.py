@@ -357,6 +357,9 @@ class Commits:
         Not where a timer wakes it soon: that costs some writes for each shard. Returns by how many
         less arrivals its header hears of.
         """
+        layout = self._store.layout
+        if layout.shards == 1 or len(execution.open) <= layout.first:
+            return 0  # what lies with its run is not counted beside it
         if wake is not None and wake < self._in_grace():
             return 0
         awaited = [op for op in execution.open.values() if op.kind.traits.awaited]
