@@ -32,7 +32,7 @@ AT_ONCE = 3
 
 
 class _Patience(NamedTuple):
-    task: asyncio.Task[Any] | None
+    tasks: set[asyncio.Task[Any] | None]
     lasts: Callable[[], bool]
     waits: Waits
 
@@ -46,7 +46,7 @@ class patient:  # noqa: N801 - read as a statement, as `contextlib.suppress`
     __slots__ = ("_patience", "_token")
 
     def __init__(self, lasts: Callable[[], bool], waits: Waits) -> None:
-        self._patience = _Patience(asyncio.current_task(), lasts, waits)
+        self._patience = _Patience({asyncio.current_task()}, lasts, waits)
 
     def __enter__(self) -> None:
         self._token = _patience.set(self._patience)
@@ -64,15 +64,14 @@ def _restore(token: Token[_Patience | None]) -> None:
 
 async def gathered(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """What these come to side by side, each with the patience of who waits for them."""
-    found = _patience.get()
-    if found is not None and found.task is asyncio.current_task():
-        work = [_part(found, each) for each in work]
-    return await asyncio.gather(*work)
-
-
-async def _part(patience: _Patience, work: Coroutine[Any, Any, T]) -> T:
-    with patient(patience.lasts, patience.waits):
-        return await work
+    tasks, found = list(map(asyncio.ensure_future, work)), _patience.get()
+    if found is None or asyncio.current_task() not in found.tasks:
+        return await asyncio.gather(*tasks)
+    found.tasks.update(tasks)
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        found.tasks.difference_update(tasks)
 
 
 async def _asked(ask: Callable[P, Asked[T]], *args: P.args, **named: P.kwargs) -> T:
@@ -82,7 +81,7 @@ async def _asked(ask: Callable[P, Asked[T]], *args: P.args, **named: P.kwargs) -
             return await ask(*args, **named)
         except (StoreUnavailable, StoreFull) as error:
             found = _patience.get()
-            if found is None or found.task is not asyncio.current_task() or not found.lasts():
+            if found is None or asyncio.current_task() not in found.tasks or not found.lasts():
                 raise
             tries += 1
             if tries > AT_ONCE:
