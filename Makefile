@@ -49,11 +49,11 @@ long: $(STAMP) ## Run the tests that `make test` leaves out, as CI does after it
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "long and not verify" $(LONG:%=tests/%)
 
 # What takes hours: mutants looked for from nothing, other seeds, one in ten of all points to die at.
-verify: check ## The whole of what `make test` takes a sample of: some hours
+verify: check ## The whole of what `make test` takes a sample of: some hours: EVERY=10 SEEDS=20000
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --whole -m ""
 	$(MAKE) --no-print-directory fuzz
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),20000) --first $(or $(FIRST),10000)
-	$(BIN)/python -m tests.kill --all --every 10
+	$(BIN)/python -m tests.kill --all --every $(or $(EVERY),10)
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1)
 
 format: $(STAMP) ## Format, and repair what the linter can
