@@ -38,6 +38,7 @@ def test_a_state_is_written_on_its_version_and_removed(client: TestClient) -> No
     [
         ("/v1/state/1/k", {"value": 1}, 422),
         ("/v1/state/n/" + "x" * 201, {"value": 1}, 422),
+        ("/v1/state/n/two%0Alines", {"value": 1}, 422),
         ("/v1/state/n/k", {}, 422),
         ("/v1/state/n/k", {"value": "x" * 70_000}, 422),
         ("/v1/state/n/k", {"value": 1, "version": "1"}, 422),

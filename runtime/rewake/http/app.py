@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from starlette.applications import Starlette
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
@@ -230,13 +231,23 @@ def _hooks(engine: Engine, *, development: bool) -> dict[str, Hook]:
     return hooks_of(webhooks, os.environ, development=development)
 
 
+class _Whole(PathConvertor):
+    """The rest of a path, also of several lines, which Starlette's own does not match."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("whole", _Whole())
+
+
 def _route(verb: str, path: str, endpoint: Endpoint) -> Route:
     # A probe may say in its query what it likes.
     is_asked = path.startswith(("/v1/", "/openapi.json"))
     checked = with_known_query(endpoint) if is_asked else endpoint
     if is_asked:
         checked = with_tag(checked) if verb == "GET" else not_too_early(checked)
-    return Route(path, admitted(needs_of(verb, path), checked), methods=[verb])
+    matched = path.replace(":path}", ":whole}")
+    return Route(matched, admitted(needs_of(verb, path), checked), methods=[verb])
 
 
 async def _close(parts: Parts, grace: float) -> None:
