@@ -57,6 +57,10 @@ def kinds_of(call: str) -> tuple[str, ...]:
     return DISPATCH_FAULTS if call == "dispatch" else CALL_FAULTS
 
 
+_BEGINNING = {("put", "H"), ("together", "")}
+"""Writes by which a run begins: who is told that it failed has it, and does not know."""
+
+
 @dataclass(slots=True)
 class Chaos:
     """The faults of one simulation.
@@ -113,7 +117,7 @@ class Chaos:
             fault = BEFORE if undone else self.random.choice((BEFORE, BEFORE, TOLD_FAILED))
             if call == "dispatch":
                 fault = None
-            elif not refused:
+            elif not refused and not (fault == TOLD_FAILED and (call, letter) in _BEGINNING):
                 self.shared += 1
         elif fault is None and self.budget and self.random.random() < self.rate:
             self.budget -= 1

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from rewake.records import Chunk, Entry, Header, Operation, Scheduled
 from rewake.states import TERMINAL, RunState
 from rewake.stores.history import of_round
+
+if TYPE_CHECKING:
+    from tests.simulation.world import Replica
 
 
 @dataclass
@@ -22,6 +26,7 @@ class Run:
     asked: set[str] = field(default_factory=set)
     closed: set[str] = field(default_factory=set)
     operations: dict[str, Operation] = field(default_factory=dict)
+    writers: dict[str, Replica] = field(default_factory=dict)
     chunks: dict[str, Chunk] = field(default_factory=dict)
     claims: Counter[str] = field(default_factory=Counter)
     clock: int = 0

@@ -90,7 +90,9 @@ async def what_is_left(world: World, header: Header) -> list[str]:
         for item in items
         if item.kind.traits.awaited and item.outcome is None and lap_of(item.key) < lap
     ]
-    kept = {lap_of(item.key) for item in items}
+    # Who came late with a write, and died right behind it, could not take it back.
+    writers = world.watch.runs[header.run].writers
+    kept = {lap_of(each.key) for each in items if not writers[each.key].dead}
     wrong += [f"lap {each} is still there, in lap {lap}" for each in kept if each < lap - 1]
     chunks = await world.base.query(run_partition(header.run), CHUNKS)
     old = [key.sort for key, _ in chunks.items if lap_of_chunk(key.sort) < lap]

@@ -34,6 +34,8 @@ SLACK = 120.0
 """Virtual seconds, after the last fault, within which every run must have ended."""
 BEATS = 200.0
 """And so many more beside a machine that beats: it takes longer to answer than it may be silent."""
+WIDE = 60.0
+"""And so many more if a program has groups in groups: that is a hundred attempts, one by one."""
 JUMP = 80.0
 """And so many more if clocks jump: a lease of a clock that was ahead has to run out."""
 AHEAD = 3_600_000
@@ -76,7 +78,8 @@ class Outside:
         self._copying: list[asyncio.Task[None]] = []
         self._crowd, self._rings = Crowd(case, world), Rings(case, world)
         beats = "beats" in str(case.programs)
-        self._slack = SLACK + BEATS * beats + JUMP * world.jumpy
+        wide = any(str(each).count("parallel") > 1 for each, _ in case.programs.values())
+        self._slack = SLACK + BEATS * beats + JUMP * world.jumpy + WIDE * wide
         world.on_change = self._changed
 
     async def run(self) -> None:

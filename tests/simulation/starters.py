@@ -42,6 +42,10 @@ _SOON = 20.0
 """Seconds, after the last mishap, within which a run has been cancelled for a newer one."""
 
 
+_LONG = 60.0
+"""Seconds after which nobody knows any more whom a throttle has let in."""
+
+
 class Starter:
     """Somebody who makes one start, and what they were told."""
 
@@ -199,5 +203,7 @@ class Crowd:
             yield f"{len(begun)} runs were begun, and {len(doors.let_in)} let in"
         came = [each for each in self._starters if each.start.workflow == ration.name]
         may = {each.start.item for each in came if not each.refused}
-        if len(doors.let_in) > len(may):
+        # Whoever asks again once nobody has asked for long is not known any more.
+        again = sum(each.told is None or each.told - each.asked > _LONG for each in came)
+        if len(doors.let_in) > len(may) + again:
             yield f"{len(may)} starts were not refused, and {len(doors.let_in)} let in"

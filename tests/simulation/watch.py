@@ -517,7 +517,7 @@ class Watch:
         if run is None:
             return self._copies(new)
         old, name = run.operations.get(new.key), f"run {new.run}: {new.key}"
-        run.operations[new.key] = new
+        run.operations[new.key], run.writers[new.key] = new, replica
         if old is None and new.key not in run.asked and new.kind is not Kind.STEP:
             self.fail(f"{name} was touched before the history asked for it")
         old = self._of_round(run, old, new)

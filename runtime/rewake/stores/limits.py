@@ -334,11 +334,13 @@ class Limits(Laps):
         # Who let go of it before it began gave the number back, and may have put it off.
         begins_at = None if seen is None else seen.not_before
         open_.append(Check("not_before", "absent" if begins_at is None else "=", begins_at))
-        where = self.layout.operation(asked.run, asked.key)
         when = [open_] if number else [[Check("run", "absent")], open_]
         create = None if number else blank
         more = {"reserved": number + 1} if reserved else {}
-        written = await self._update(where, when=when, set={**new, **more}, create=create)
+        changes = {**new, **more}
+        written = await self._update_item(
+            blank, blank.written, when=when, set=changes, create=create
+        )
         found: Operation | None = written.item
         while not written.ok and found is not None and found.round < asked.round:
             # An attempt of the round before may run on, and must be over when this one begins.

@@ -103,7 +103,7 @@ class Operations(Families):
 
     async def _came_late(self, claim: TaskClaim) -> bool:
         """Whether run or lap is gone by now: who stood still makes an item anew that went."""
-        if self._clock.now() - claim.now <= self._margin:
+        if not self._stood_still(claim.now):
             return False  # nobody else has begun what was just asked for
         return is_past(await self._again(lambda: self.find(claim.run)), claim.key)
 
@@ -172,8 +172,7 @@ class Operations(Families):
     async def _offer(self, task: Invocation, now: Millis, lease: Millis, sure: bool) -> None:
         if not sure and is_past(await self.find(task.run), task.key):
             return
-        run, now = task.run, max(now, task.not_before or 0)
-        where = self.layout.operation(run, task.key)
+        run, since, now = task.run, now, max(now, task.not_before or 0)
         new: dict[str, Any] = {
             "due": now,
             "args": await self._blobs.offload(run, task.args, key=task.key),
@@ -182,8 +181,9 @@ class Operations(Families):
         free = [Check(name, "absent") for name in ("outcome", "due")]
         free.append(Check("round", "=", task.round))
         create = msgspec.structs.replace(blank, written=now)
-        written = await self._update(
-            where,
+        written = await self._update_item(
+            blank,
+            since,
             when=[[Check("run", "absent")], free],
             set={**new, "tag": task.tag, "terms": task.terms},
             create=create,
@@ -213,8 +213,9 @@ class Operations(Families):
         """
         mark = self._mark()
         same = Check("number", "=", found.number) if found.number else Check("run", "absent")
-        written = await self._update(
-            self.layout.item(found),
+        written = await self._update_item(
+            found,
+            over.began or 0,
             when=[[same]],
             set={
                 "number": over.attempt,
@@ -244,8 +245,9 @@ class Operations(Families):
         blank = msgspec.structs.replace(operation, due=until)
         create = msgspec.structs.replace(blank, written=self._clock.now())
         open_ = [Check("outcome", "absent"), Check("round", "=", operation.round)]
-        written = await self._update(
-            self.layout.item(operation),
+        written = await self._update_item(
+            operation,
+            create.written,
             when=[open_, [Check("run", "absent")]],
             set={"lease": until},
             create=create,
@@ -258,8 +260,9 @@ class Operations(Families):
 
     async def cover(self, operation: Operation) -> None:
         """Note that the run that an operation is about is there: it tells of its end by itself."""
-        written = await self._update(
-            self.layout.item(operation),
+        written = await self._update_item(
+            operation,
+            self._clock.now(),
             when=[[Check("run", "absent")], as_read(operation)],
             set={"covered": True},
             create=operation,
@@ -287,6 +290,7 @@ class Operations(Families):
         no longer than until then. `mark`: of who may repeat this. Votes are kept: see `as_read`.
         """
         where, check, mark = self.layout.item(operation), as_read(operation), mark or self._mark()
+        since = self._clock.now()
         check += [] if silent is None else [Check("lease", "<=", silent)]
         new = {"at": at, "mark": mark, **_settling(operation, outcome, due)}
         # What a process holds, or waits in line, is not due for long: its deliverer may die before.
@@ -295,11 +299,11 @@ class Operations(Families):
         if owner is None:
             near[0] += [] if outcome.kind is OutcomeKind.CANCELLED else [Check("line", "absent")]
             near.append([Check("run", "absent")])
-            create = msgspec.structs.replace(operation, written=self._clock.now())
+            create = msgspec.structs.replace(operation, written=since)
         else:
             check.append(Check("owner", "=", owner))
             near[0].append(check[-1])
-        written = await self._update(where, when=near, set=new, create=create)
+        written = await self._update_item(operation, since, when=near, set=new, create=create)
         found: Operation | None = written.item
         if found is not None and found.outcome is None and (found.process or found.line):
             soon = {**new, "due": self._clock.now() + SOON}

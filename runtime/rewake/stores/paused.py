@@ -20,3 +20,8 @@ def is_delayed(header: Header) -> bool:
 def is_past(header: Header | None, key: str) -> bool:
     """Whether nobody can want this operation any more: its run is gone, or its lap is over."""
     return header is None or header.lap.number > lap_of(key)
+
+
+def is_cleared(header: Header | None, key: str) -> bool:
+    """Whether it has left nothing: its run is gone, or its lap and the next one are over."""
+    return header is None or header.lap.number > lap_of(key) + 1

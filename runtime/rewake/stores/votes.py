@@ -42,10 +42,10 @@ class Votes(Attempts):
 
         False: it has changed since, or has an outcome.
         """
-        where, mark = self.layout.item(operation), self._mark()
+        mark, now = self._mark(), self._clock.now()
         changes = {"votes": operation.votes, "mark": mark}
         when = [as_read(operation), [Check("run", "absent")]]
-        written = await self._update(where, when=when, set=changes, create=operation)
+        written = await self._update_item(operation, now, when=when, set=changes, create=operation)
         found: Operation = written.item
         while not written.ok and may_renew(found, operation):
             written = await self._renew_item(found, operation, changes)

@@ -43,6 +43,7 @@ from rewake.stores.keys import (
     process_key,
     waiter_key,
 )
+from rewake.stores.paused import is_cleared
 from rewake.stores.reads import Reads
 from rewake.stores.responses import asked_response
 from rewake.stores.set_back import MOMENTS, Dated, begun_again, is_ahead, unchanged
@@ -319,6 +320,23 @@ class Writes(Reads):
             # A claim says itself of which moment it is: the clock may have been set back since.
             stamped = {"written": self._clock.now(), **set}
         return self._again(self._table.update, key, when=when, set=stamped, add=add, create=create)
+
+    async def _update_item(self, of: Operation, since: Millis, **write: Any) -> Written:
+        """Write the item of an operation that was wanted `since` then, and may have none.
+
+        Who stood still meanwhile may make one anew that went with its run or lap.
+        """
+        where = self.layout.item(of)
+        written = await self._update(where, **write)
+        if written.item is None or not self._stood_still(since):
+            return written
+        if is_cleared(await self._again(lambda: self.find(of.run)), of.key):
+            await self._again(self._table.delete, [where])
+        return written
+
+    def _stood_still(self, since: Millis) -> bool:
+        """Whether so much time has passed since then that others may have gone on meanwhile."""
+        return not 0 <= self._clock.now() - since <= self._margin
 
     async def _out_of_line(self, line: Line) -> None:
         """Take a task that has ended out of the line in which it waited for a limit."""

@@ -102,7 +102,7 @@ class Door:
                 case Act.REJECT:
                     raise rejected(before)
         for throttle in throttles:
-            await self._mind(throttle, run if self._named else "")
+            await self._mind(throttle, run)
         joined = None if gathering is None else await gathering.join(run, recorded)
         if isinstance(joined, Header):  # it begins with other arguments now
             await self._services.events.watches.make(joined.run, self._workflow, recorded)
