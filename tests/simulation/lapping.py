@@ -92,7 +92,8 @@ async def what_is_left(world: World, header: Header) -> list[str]:
     ]
     # Who came late with a write, and died right behind it, could not take it back.
     writers = world.watch.runs[header.run].writers
-    kept = {lap_of(each.key) for each in items if not writers[each.key].dead}
+    late = {key for key, replica in writers.items() if replica.dead}
+    kept = {lap_of(each.key) for each in items if each.key not in late}
     wrong += [f"lap {each} is still there, in lap {lap}" for each in kept if each < lap - 1]
     chunks = await world.base.query(run_partition(header.run), CHUNKS)
     old = [key.sort for key, _ in chunks.items if lap_of_chunk(key.sort) < lap]

@@ -336,11 +336,9 @@ class Limits(Laps):
         open_.append(Check("not_before", "absent" if begins_at is None else "=", begins_at))
         when = [open_] if number else [[Check("run", "absent")], open_]
         create = None if number else blank
-        more = {"reserved": number + 1} if reserved else {}
-        changes = {**new, **more}
-        written = await self._update_item(
-            blank, blank.written, when=when, set=changes, create=create
-        )
+        new |= {"reserved": number + 1} if reserved else {}
+        since = blank.written
+        written = await self._update_item(blank, since, when=when, set=new, create=create)
         found: Operation | None = written.item
         while not written.ok and found is not None and found.round < asked.round:
             # An attempt of the round before may run on, and must be over when this one begins.
