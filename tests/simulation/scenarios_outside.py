@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from rewake.engine.settings import Settings
 from tests.simulation.calling import with_calls
 from tests.simulation.case import Case, case_of
-from tests.simulation.faults import TRANSACTIONS, chaos_of
+from tests.simulation.faults import TRANSACTIONS, calm, chaos_of
 from tests.simulation.generate import Drawn
 from tests.simulation.hearing import told_and_heard
 from tests.simulation.telling import with_notices
@@ -70,6 +70,18 @@ def told(seed: int, store: str) -> Case:
     return case
 
 
+def cancelled_at_a_lap(seed: int, store: str) -> Case:
+    """A run is cancelled as one of its laps ends, while every call takes its time."""
+    chance = random.Random(f"cancelled at a lap/{seed}")
+    lap = ["seq", ["task", "retried", "e0", {"ms": 100}], ["hear", "ask-l", 1]]
+    program = ["laps", 5, lap, ["task", "work", "left", {"hangs": -1}]]
+    right = [["e0", None], ["heard", "ask-l", [4]]]
+    settings = Settings(strikes=1000, lost=1000, cached=chance.choice((0, 256)))
+    case = Case(seed, store, {"r1": (program, right)}, calm(seed), settings)
+    case.chaos.slow, case.cancels = 0.5, {"r1": chance.uniform(0.2, 6.0)}
+    return case
+
+
 def queued(seed: int, store: str) -> Case:
     """A queue carries the messages, and keeps those that are sent ahead; some are lost."""
     case = case_of(seed, store)
@@ -82,4 +94,5 @@ OUTSIDE_SCENARIOS: Mapping[str, Callable[[int, str], Case]] = {
     "several people vote": voted,
     "machines call": called,
     "machines call at the last moment": called_at_the_edge,
+    "a run is cancelled at a lap": cancelled_at_a_lap,
 }
