@@ -239,3 +239,43 @@ def test_who_stood_still_before_a_claim_begins_nothing_of_a_run_that_is_removed(
         assert await store.operation("r", "b") is None
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("seconds", [10_000, -10_000], ids=["later", "set back"])
+@pytest.mark.parametrize("what", ["cancels", "puts off"])
+def test_who_stood_still_before_a_write_leaves_nothing_in_a_lap_that_is_cleared(
+    what: str, seconds: int
+) -> None:
+    """It cancels a task, or lets it wait, that nobody knows any more."""
+    table, store = slow_store()
+    clock = cast("Now", store._clock)
+    begins = Started(NOW, Value("json", Raw(b"{}")))
+    cancelled, gone_on = Outcome(OutcomeKind.CANCELLED), list[bool]()
+    writes: dict[str, Callable[[], Awaitable[object]]] = {
+        "cancels": lambda: store.settle(Operation("r", "a", Kind.TASK), cancelled, NOW),
+        "puts off": lambda: store.put_off(
+            Invocation("r", "a", "work"), None, at=None, due=NOW + LEASE, lease=LEASE
+        ),
+    }
+
+    async def main() -> None:
+        await store.start(Header("r", "work", NOW, seed=1, runtime=1, due=NOW), begins)
+        first = await store.claim("r", RunClaim("first", NOW, LEASE))
+        assert isinstance(first, Header)
+
+        async def goes_on() -> None:
+            gone_on.append(True)
+            held = first
+            for _ in range(2):
+                result = await store.next_lap(held, [begins], cancels=0)
+                assert isinstance(result, Committed)
+                held = result.header
+                held.lap = await store.look_after_laps(held, cancel=False)
+            clock.at += seconds
+
+        table.meanwhile = goes_on
+        await writes[what]()
+        assert gone_on
+        assert await store.operation("r", "a") is None
+
+    asyncio.run(main())
