@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Self
+from typing import IO, Self
 
 import rewake
 from tests.support.forked import Forked, copied_from
@@ -50,6 +50,11 @@ def begun(
     )
 
 
+def _whole(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode()
+
+
 class Shell:
     """Commands in `folder`, with `settings` as further environment variables."""
 
@@ -76,7 +81,7 @@ class Shell:
                 status = process.wait(PATIENCE)
             finally:
                 process.kill()
-            told = [os.pread(each.fileno(), 10**9, 0).decode() for each in (out, error)]
+            told = [_whole(each) for each in (out, error)]
         return subprocess.CompletedProcess(arguments, status, *told)
 
     def begin(self, *arguments: str) -> Command:

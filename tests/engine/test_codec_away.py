@@ -187,16 +187,22 @@ async def only_once() -> str:
     return await step("once", once, at_most_once=True)
 
 
+async def started_while_refused(bench: Bench, codec: Locked, purpose: str, name: str) -> str:
+    """A run that has waited for a codec which refused what it kept, and works again."""
+    codec.refused = purpose
+    run = (await bench.start(name)).run
+    await asyncio.sleep(100)
+    assert codec.times > 1
+    codec.refused = ""
+    return run
+
+
 def test_a_step_whose_result_cannot_be_encoded_yet_is_not_repeated() -> None:
     """It waits for the codec with what it came to, as a task does."""
     codec = Locked()
 
     async def body(bench: Bench) -> None:
-        codec.refused = "result"
-        run = (await bench.start("only_once")).run
-        await asyncio.sleep(100)
-        assert codec.times > 1
-        codec.refused = ""
+        run = await started_while_refused(bench, codec, "result", "only_once")
         assert await bench.result(run) == "a step"
         assert begun == ["step"]
 
@@ -268,11 +274,7 @@ def test_what_an_attempt_emits_waits_for_the_codec() -> None:
     codec = Locked()
 
     async def body(bench: Bench) -> None:
-        codec.refused = "emitted"
-        run = (await bench.start("has_told")).run
-        await asyncio.sleep(100)
-        assert codec.times > 1
-        codec.refused = ""
+        run = await started_while_refused(bench, codec, "emitted", "has_told")
         assert await bench.result(run) == "toldtold"
         assert begun == ["task", "step", "task"]
         values = Values(SECRET.with_codec(codec), run)

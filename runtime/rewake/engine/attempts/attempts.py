@@ -309,13 +309,12 @@ class Attempts:
         services.beats.begin(operation, owner, beats)
         context = TaskContext(run, key, operation.number, logs, reach, beats=beats)
         policy, elapsed = call.task.policy, self._elapsed(operation)
-        limit = policy.limit(elapsed)
         attempted = attempt(
             call.task.function,
             call.args,
             call.kwargs,
-            timeout=limit,
-            late="" if limit is None else policy.late(elapsed, said_of(operation.failure)),
+            timeout=policy.limit(elapsed),
+            late=policy.late(elapsed, said_of(operation.failure)),
             silence=policy.silence,
             context=context,
             threads=services.threads.tasks,

@@ -226,7 +226,6 @@ class Steps:
         logs = AttemptLog(services.clock)
         context = TaskContext(self._run, op.key, op.number, logs, services.reach)
         elapsed = _elapsed(op, services.clock.now())
-        limit = work.policy.limit(elapsed)
         try:
             services.logs.begin(context, logs)
             try:
@@ -234,8 +233,8 @@ class Steps:
                     work.function,
                     (),
                     {},
-                    timeout=limit,
-                    late="" if limit is None else work.policy.late(elapsed, said_of(op.failure)),
+                    timeout=work.policy.limit(elapsed),
+                    late=work.policy.late(elapsed, said_of(op.failure)),
                     context=context,
                     threads=services.threads.steps,
                     leave=partial(self._leave, op, asyncio.current_task()),
