@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 
 from rewake import every
+from rewake.app import App
 from rewake.engine.schedules.scheduler import Scheduler
 from rewake.engine.schedules.schedules import Schedules
 from rewake.ledger import Schedule
+from rewake.schedules.definition import definition_of
+from rewake.schedules.times import every_times
 from tests.engine.test_schedules import DAY, HOUR, play, report, runs, started
 from tests.support.virtual import Bench, die
 
@@ -76,4 +81,73 @@ def test_who_died_over_a_run_decides_that_it_is_in_time(
         assert (found.started, found.skipped) == (len(begins), skipped)
 
     schedule = every(HOUR, overlap="queue", catch_up=0)
+    play([report(schedule, takes=DAY)], body, sweep=5_000, lease=15_000)
+
+
+async def _pauses(schedules: Schedules) -> None:
+    await schedules.pause("report")
+    await schedules.resume("report")
+
+
+async def _changes(schedules: Schedules) -> None:
+    times = every_times(HOUR * 500, HOUR * 100)
+    made = definition_of(await schedules.get("report"))
+    await schedules.change("report", replace(made, times=times))
+
+
+@pytest.mark.parametrize("act", [_pauses, _changes])
+def test_who_moves_a_schedule_on_knows_what_was_just_started(
+    act: Callable[[Schedules], Awaitable[None]],
+) -> None:
+    """Who has started a run can write it down no more after that: it is the run before, all the
+    same, and no other begins beside it.
+    """
+
+    async def body(bench: Bench, schedules: Schedules) -> None:
+        start, acted = Scheduler._start, asyncio.Event()
+
+        async def disturbed(*given: Any) -> str:
+            run = await start(*given)
+            if not acted.is_set():
+                acted.set()
+                await act(schedules)
+            return run
+
+        with patch.object(Scheduler, "_start", disturbed):
+            await asyncio.sleep(2 * HOUR)
+        assert await started(bench) == pytest.approx([2800], abs=20)
+        found = await schedules.get("report")
+        assert (found.started, found.last) == (1, "report:2023-11-14T23:00:00Z")
+        assert found.skipped == len(found.became) - 1 > 0
+
+    play([report(every(HOUR), takes=DAY)], body, sweep=5_000, lease=15_000)
+
+
+def test_a_server_that_cannot_serve_it_does_not_hide_who_took_a_schedule() -> None:
+    """Who lacks the workflow knows nothing of a run whose starter died; who has it finds the run."""
+
+    async def body(bench: Bench, schedules: Schedules) -> None:
+        start, own = Scheduler._start, bench._app
+
+        async def dying(*given: Any) -> str:
+            await start(*given)
+            die(bench.engine)
+            await asyncio.Event().wait()
+            return ""
+
+        bench._app = App()
+        other, bench._app = bench.another(), own
+        with patch.object(Scheduler, "_start", dying):
+            await asyncio.sleep(2790)
+            other.open()
+            await asyncio.sleep(400)
+        await other.close()
+        bench.engine = bench.another()
+        bench.engine.open()
+        await asyncio.sleep(2 * HOUR)
+        assert await started(bench) == pytest.approx([2800], abs=20)
+        found = await bench.engine.schedules.get("report")
+        assert (found.started, found.skipped) == (1, 2)
+
+    schedule = every(HOUR, catch_up=0)
     play([report(schedule, takes=DAY)], body, sweep=5_000, lease=15_000)

@@ -16,6 +16,7 @@ of many processes one starts its runs, and if that dies the next sweep after the
    nominal time is in time says whoever takes the schedule first (`Schedule.taken`): if he dies, or
    stands still, its run may be there, or come yet, so the next to come starts it as he would have.
    So that he is in doubt of one run only, what has none is written down before one is started.
+   Who moves the schedule elsewhere meanwhile (a resume, a change) writes down what was started.
 
 A backfill is a second pair of moments in the same item, which the same code walks.
 """
@@ -70,6 +71,14 @@ def _has_work(schedule: Schedule, now: Millis) -> bool:
     return bool(schedule.backfills) or (due is not None and due <= now)
 
 
+def _taken(schedule: Schedule, now: Millis) -> Millis:
+    """Since when somebody starts what is due who is taking it now, or was taken over from."""
+    taken, moment = schedule.taken, schedule.next
+    if taken is None or moment is None or due_of(schedule, moment) > taken:
+        return now  # it was taken for something else
+    return taken
+
+
 def is_served(app: App, schedule: Schedule) -> bool:
     """Whether this app may start its runs: it has the workflow, and what its code has, it has."""
     known = schedule.workflow in app.workflows
@@ -99,6 +108,8 @@ class _Look:
     """When the next nominal time is looked at again, if that waits for something."""
     again_filling: Millis | None = None
     """The same of a backfill."""
+    taken: Millis | None = None
+    """Since when somebody may have started what is due, of which this look knows nothing."""
 
     @property
     def changes(self) -> Mapping[str, Any]:
@@ -108,7 +119,7 @@ class _Look:
         counts["skipped"] = self.seen.skipped + self.skipped
         more = {"backfills": self.backfills, "trouble": self.trouble, "became": told}
         places = {"next": self.next, "done": self.done, "last": self.last}
-        return {**places, **counts, **more, "due": self.due, "taken": None}
+        return {**places, **counts, **more, "due": self.due, "taken": self.taken}
 
     @property
     def due(self) -> Millis | None:
@@ -163,12 +174,14 @@ class Scheduler:
 
     async def _look(self, schedule: Schedule, now: Millis, *, served: bool) -> Schedule | None:
         """One round. Returns the schedule as it is then; None: another process has it."""
-        since = now if schedule.taken is None else schedule.taken
+        walks = served and not schedule.paused
+        since = _taken(schedule, now) if walks else schedule.taken
         put_off = {"due": now + self._services.settings.grace, "taken": since}
         taken = await self._store.change(schedule, self._services.unique(), put_off)
         if taken is None:
             return None
         look = _Look(taken, now, taken.next, taken.done, taken.last, list(taken.backfills))
+        look.taken = None if walks else taken.taken
         if served:
             await self._walk(look)
             for _ in range(AT_ONCE):
@@ -191,8 +204,8 @@ class Scheduler:
         why = f"no server that looked has the workflow {schedule.workflow}"
         if gone:
             why = "the code has it no more: put it back there, or delete it"
-        if not schedule.paused and look.next is not None:
-            await self._pass_over(look, look.next)
+        if not schedule.paused and look.next is not None and await self._pass_over(look, look.next):
+            look.taken = None
         since = look.now if look.next is None else due_of(schedule, look.next)
         if next_due(schedule, look.next) is not None and since <= look.now:
             self._wait(look, since, why)
@@ -248,12 +261,11 @@ class Scheduler:
         return True
 
     async def _is_begun(self, look: _Look, moment: Millis) -> bool:
-        """Whether somebody took the schedule in time who may have started this run, or may yet."""
+        """Whether this run is there, or somebody took the schedule in time who may start it yet."""
         schedule, taken = look.seen, look.seen.taken
         due = due_of(schedule, moment)
-        if taken is None or not due <= taken <= due + schedule.catch_up + LEEWAY:
-            return False
-        if look.now - taken <= self._services.settings.later:
+        in_time = taken is not None and due <= taken <= due + schedule.catch_up + LEEWAY
+        if in_time and look.now - (taken or 0) <= self._services.settings.later:
             return True
         return await self._services.store.find(run_of_moment(schedule, moment)) is not None
 

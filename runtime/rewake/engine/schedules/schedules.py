@@ -15,16 +15,24 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from rewake.access import check_tenant
 from rewake.authoring.workflow import Workflow
 from rewake.engine.runs.runs import Runs
 from rewake.engine.schedules import agreeing
-from rewake.engine.schedules.scheduler import Scheduler, is_served, next_due, said_by
+from rewake.engine.schedules.scheduler import KEPT, Scheduler, is_served, next_due, said_by
 from rewake.engine.services import Services
 from rewake.errors import InvalidInput, ScheduleConflict, ScheduleNotFound
-from rewake.ledger import Backfill, Schedule
+from rewake.ledger import Backfill, Became, Schedule
 from rewake.records import Header, Millis
-from rewake.schedules.definition import Definition, check_name, definition_of, times_of
+from rewake.schedules.definition import (
+    Definition,
+    check_name,
+    definition_of,
+    run_of_moment,
+    times_of,
+)
 from rewake.schedules.times import many
 from rewake.stores.schedules import SchedulePage
 from rewake.stores.table import Due
@@ -228,7 +236,9 @@ class Schedules:
                     return until
                 changes = agreeing.asking(digest, workflow.name, self._now)
             else:
-                changes = self._replaced(seen, definition, workflow, digest)
+                begun = await self._begun(seen)
+                known = msgspec.structs.replace(seen, **begun)
+                changes = {**begun, **self._replaced(known, definition, workflow, digest)}
             new = await self._store.change(seen, self._services.unique(), changes)
             if new is None:
                 continue
@@ -334,11 +344,29 @@ class Schedules:
             made = changes(seen)
             if not made:
                 return seen
+            if "next" in made:
+                begun = await self._begun(seen)
+                made = {**begun, **changes(msgspec.structs.replace(seen, **begun))}
             found = await self._store.change(seen, self._services.unique(), made)
             if found is not None:
                 self._arm(found)
                 return found
         raise _busy(name)
+
+    async def _begun(self, seen: Schedule) -> Mapping[str, Any]:
+        """What is to be written of the next run, if it was started and nobody has done so yet.
+
+        Who has started it cannot any more, once the schedule has gone elsewhere.
+        """
+        if seen.next is None or seen.taken is None:
+            return {}
+        run = run_of_moment(seen, seen.next)
+        if await self._services.store.find(run) is None:
+            return {}
+        became = [*seen.became, Became(seen.next, run=run)][-KEPT:]
+        told = {"last": run, "started": seen.started + 1, "became": became, "taken": None}
+        following = times_of(seen).after(seen.next)
+        return {**told, "done": max(seen.done, seen.next), "next": following}
 
     def _arm(self, schedule: Schedule) -> None:
         """Let this process look at it when it is due, if that is before its next sweep."""
