@@ -124,7 +124,7 @@ def test_who_moves_a_schedule_on_knows_what_was_just_started(
 
 
 def test_a_server_that_cannot_serve_it_does_not_hide_who_took_a_schedule() -> None:
-    """Who lacks the workflow knows nothing of a run whose starter died; who has it finds the run."""
+    """Who lacks it knows nothing of a run whose starter died; who has it finds that run."""
 
     async def body(bench: Bench, schedules: Schedules) -> None:
         start, own = Scheduler._start, bench._app
