@@ -62,6 +62,11 @@ from rewake.signing.tokens import Keys
 from rewake.webhooks.hooks import Hook, hooks_of
 
 ROUTES: Sequence[tuple[str, str, Endpoint]] = (
+    # They are tried in this order: first what a run needs, and who waits for it.
+    ("POST", "/v1/invoke", internal.invoke),
+    ("POST", "/v1/workflows/{name}/runs", runs.start),
+    ("GET", "/v1/runs/{run}/result", runs.result),
+    ("GET", "/v1/runs/{run}", runs.get),
     ("GET", "/healthz", internal.healthy),
     ("GET", "/readyz", internal.ready),
     ("GET", "/openapi.json", openapi),
@@ -71,13 +76,10 @@ ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("POST", "/v1/cache/clear", cached.clear),
     ("GET", "/v1/workflows", runs.workflows),
     ("GET", "/v1/workflows/{name}", runs.workflow),
-    ("POST", "/v1/workflows/{name}/runs", runs.start),
     ("GET", "/v1/events/{event}", events.listing),
     ("POST", "/v1/events/{event}", events.publish),
     ("GET", "/v1/runs", runs.listing),
     ("GET", "/v1/stats/runs", runs.counts),
-    ("GET", "/v1/runs/{run}", runs.get),
-    ("GET", "/v1/runs/{run}/result", runs.result),
     ("GET", "/v1/runs/{run}/history", histories.history),
     ("GET", "/v1/runs/{run}/operations", histories.operations),
     ("GET", "/v1/runs/{run}/operations/{key:path}", histories.operation),
@@ -139,7 +141,6 @@ ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("POST", "/v1/echo", doctor.echo),
     ("POST", "/v1/doctor", doctor.examine),
     ("POST", "/v1/probe", probing.probe),
-    ("POST", "/v1/invoke", internal.invoke),
     ("POST", "/v1/sweep", internal.sweep),
 )
 
