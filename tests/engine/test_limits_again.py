@@ -1,14 +1,17 @@
-"""Runs that are retried or resumed, and limits: they and their tasks wait as any other do."""
+"""Runs that go on after all, and limits: they and their tasks wait as any other do."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 
-from rewake import concurrency, rate, singleton, sleep, step, task, workflow
+from rewake import concurrency, continue_as_new, rate, singleton, sleep, step, task, workflow
 from rewake.states import RunState
 from rewake.stores.answers import Refused, Taken, TaskClaim
+from rewake.stores.limits import Limits
 from tests.support.emptied import emptied
 from tests.support.virtual import TABLES, Bench, Ended, virtually
 
@@ -43,6 +46,13 @@ async def alone(n: int) -> int:
 @workflow
 async def asks(which: str, n: int) -> int:
     return await {"seldom": seldom, "alone": alone}[which](n)
+
+
+@workflow
+async def endless(n: int = 1) -> int:
+    await alone(n)
+    await sleep(10)
+    continue_as_new(n + 1)
 
 
 @workflow(singleton=singleton("cancel"))
@@ -158,3 +168,36 @@ def test_a_singleton_that_is_resumed_takes_the_place_of_none() -> None:
         assert begun == [5, 2, 1]
 
     virtually([newest], body)
+
+
+@pytest.mark.parametrize("call", ["enter", "put_off"])
+def test_who_stood_still_holds_no_place_for_a_lap_that_is_over(call: str) -> None:
+    """It was about to be let in, or to wait in line, for a task that others have made since: the
+    place would be held for as long as the run goes on, which would wait for it for ever.
+    """
+
+    async def body(bench: Bench) -> None:
+        bench.another().open()
+        write, stood_still = getattr(Limits, call), asyncio.Event()
+
+        async def slow(*given: Any, **how: Any) -> Any:
+            if not stood_still.is_set():
+                stood_still.set()
+                await asyncio.sleep(100)
+            return await write(*given, **how)
+
+        if call == "put_off":
+            await bench.start("asks", which="alone", n=100)
+            await asyncio.sleep(1)
+        with patch.object(Limits, call, slow):
+            run = await bench.start("endless")
+            await asyncio.sleep(150)
+        other = await bench.start("asks", which="alone", n=200)
+        assert await bench.result(other.run, 100) == 200
+        await asyncio.sleep(200)
+        made = [n for n in begun if n < 100]
+        assert made == list(range(1, made[-1] + 1))
+        assert made[-1] >= 15
+        await bench.engine.cancel(run.run)
+
+    virtually([asks, seldom, alone, endless], body)

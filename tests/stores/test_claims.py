@@ -227,6 +227,22 @@ def test_who_stood_still_before_a_claim_begins_nothing_of_a_lap_that_is_removed(
     asyncio.run(main())
 
 
+def test_a_claim_of_an_item_that_goes_meanwhile_is_refused() -> None:
+    """Of an item that it has found, and that went with its run before it could take it."""
+    table, store = slow_store()
+
+    async def main() -> None:
+        assert isinstance(await store.claim_task(claim("first")), Taken)
+
+        async def goes() -> None:
+            await table.delete([store.layout.operation("r", "a")])
+
+        table.meanwhile = goes
+        assert isinstance(await store.claim_task(claim("late", NOW + 9 * LEASE, round=1)), Refused)
+
+    asyncio.run(main())
+
+
 def test_who_stood_still_before_a_claim_begins_nothing_of_a_run_that_is_removed() -> None:
     """Nor is anything left of it: nobody would look at that run again."""
     _, store = slow_store()

@@ -76,7 +76,7 @@ class Operations(Families):
         async def work() -> Taken | Refused:
             header = None if sure else await self.find(claim.run)
             if not sure and is_past(header, claim.key):
-                return Refused(msgspec.structs.replace(first, outcome=_GONE))
+                return Refused(_gone(first))
             if header is not None and is_paused(header):  # who resumes it sends another message
                 return Refused(first)
             fresh = [[Check("run", "absent")]]
@@ -85,8 +85,8 @@ class Operations(Families):
             if written.ok and await self._came_late(claim):
                 same = [[Check("owner", "=", owner)]]
                 await self._again(lambda: self._table.delete([where], when=same))
-                return Refused(msgspec.structs.replace(first, outcome=_GONE))
-            while not written.ok and (found := written.item).owner != owner:
+                return Refused(_gone(first))
+            while not written.ok and (found := written.item or _gone(first)).owner != owner:
                 if not self._claimable(found, claim):
                     return Refused(found)
                 if found.round < claim.round:
@@ -188,8 +188,8 @@ class Operations(Families):
             set={**new, "tag": task.tag, "terms": task.terms},
             create=create,
         )
-        found: Operation = written.item
-        while not written.ok and found.round < task.round:
+        found: Operation | None = written.item
+        while not written.ok and found is not None and found.round < task.round:
             # An attempt of the round before may run on, and must be over when this one begins.
             begin = max(now, free_at(found, now, lease, self._margin))
             later = {**new, "due": begin, "not_before": begin}
@@ -252,11 +252,11 @@ class Operations(Families):
             set={"lease": until},
             create=create,
         )
-        found: Operation = written.item
-        while not written.ok and found.round < operation.round:
+        found: Operation | None = written.item
+        while not written.ok and found is not None and found.round < operation.round:
             written = await self._renew_item(found, blank, {"lease": until})
             found = written.item
-        return found
+        return operation if found is None else found
 
     async def cover(self, operation: Operation) -> None:
         """Note that the run that an operation is about is there: it tells of its end by itself."""
@@ -378,6 +378,11 @@ def _progress_after(operation: Operation, outcome: Outcome) -> Mapping[str, Any]
     """What a task has told stays with what did not succeed, for a retry goes on from there."""
     stays = outcome.kind is not OutcomeKind.OK and operation.progress is None
     return {} if stays else {"progress": operation.progress}
+
+
+def _gone(blank: Operation) -> Operation:
+    """The item of what went with its run or lap, perhaps since it was found."""
+    return msgspec.structs.replace(blank, outcome=_GONE)
 
 
 def as_read(operation: Operation) -> list[Check]:

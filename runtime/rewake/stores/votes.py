@@ -46,11 +46,11 @@ class Votes(Attempts):
         changes = {"votes": operation.votes, "mark": mark}
         when = [as_read(operation), [Check("run", "absent")]]
         written = await self._update_item(operation, now, when=when, set=changes, create=operation)
-        found: Operation = written.item
-        while not written.ok and may_renew(found, operation):
+        found: Operation | None = written.item
+        while not written.ok and found is not None and may_renew(found, operation):
             written = await self._renew_item(found, operation, changes)
             found = written.item
-        return written.ok or _is_in(operation.votes[-1], found.votes)
+        return written.ok or (found is not None and _is_in(operation.votes[-1], found.votes))
 
 
 def _is_in(vote: Value, votes: Sequence[Value]) -> bool:

@@ -332,6 +332,7 @@ class Writes(Reads):
             return written
         if is_cleared(await self._again(lambda: self.find(of.run)), of.key):
             await self._again(self._table.delete, [where])
+            return Written(False, None)
         return written
 
     def _stood_still(self, since: Millis) -> bool:

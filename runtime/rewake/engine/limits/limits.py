@@ -45,7 +45,7 @@ from rewake.stores.history import of_round
 from rewake.stores.joins import may_be_open
 from rewake.stores.limits import PATROL
 from rewake.stores.operations import free_at
-from rewake.stores.paused import is_paused
+from rewake.stores.paused import is_past, is_paused
 from rewake.stores.protocol import Store
 from rewake.stores.table import Due
 
@@ -195,7 +195,7 @@ class Limits:
         if found is not None and (found.outcome is not None or found.round > asked.round):
             return LetIn(())
         header = await self._store.find(asked.run)
-        if header is None or header.state in TERMINAL:
+        if header is None or header.state in TERMINAL or is_past(header, asked.key):
             return PutOff(None)
         if is_paused(header):
             await self._set_aside(asked, found, now)
@@ -329,8 +329,8 @@ class Limits:
             return header is None or header.state in TERMINAL or _was_let_in_vain(header)
         found = of_round(await self._store.operation(holder.run, holder.key), holder.round)
         gone = header is None or header.state in TERMINAL
-        if found is None:
-            return gone
+        if found is None:  # nor begins any more what is of a lap that is over
+            return gone or is_past(header, holder.key)
         now, settings = self._services.clock.now(), self._services.settings
         if found.outcome is not None or found.round > holder.round:
             return ended or free_at(found, now, settings.lease, settings.skew) <= now
