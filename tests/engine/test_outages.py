@@ -261,6 +261,18 @@ def test_what_a_turn_asks_side_by_side_outlives_an_outage() -> None:
     virtually([hears], body)
 
 
+def test_a_step_that_is_written_before_it_begins_is_not_lost() -> None:
+    """What runs at most once is in the history first: it begins, once, when that is known."""
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("has_steps")
+        fail(bench, "update", done=True)
+        assert await bench.result(header.run) == ["short", LARGE]
+        assert begun == ["long", "short"]
+
+    virtually([has_steps], body)
+
+
 def test_a_process_that_waits_for_its_store_ends_when_it_is_told_to() -> None:
     """Its steps are begun again by the next one; what runs at most once is lost with it."""
 

@@ -52,6 +52,8 @@ class Steps:
         self._seen: list[tuple[OpenOp, Any, BaseException | None]] = []
         """Those that the workflow has observed, while that is not committed."""
         self._dropped = False
+        self._due = False
+        """Whether some that run at most once begin as soon as that is committed."""
         self._gone: list[str] = []
         """The keys of those that were lost before, likewise."""
         self._waited = False
@@ -60,7 +62,13 @@ class Steps:
 
     def would_be_lost(self) -> bool:
         """Whether there are steps that the end of this turn would cut off, or begin again."""
-        return bool(self.begun) and not self._dropped
+        return (bool(self.begun) or self._due) and not self._dropped
+
+    def expect(self, ops: Iterable[OpenOp]) -> None:
+        """Note what begins next: once it is in the history, what runs at most once may have begun,
+        for all that another turn knows.
+        """
+        self._due = any(op.work.at_most_once for op in ops)
 
     async def wait_for_store(self, error: Exception, wait: Millis = 0) -> None:
         """Wait a while for a store that does not answer."""
@@ -131,6 +139,7 @@ class Steps:
 
     def start(self, ops: Sequence[OpenOp]) -> None:
         """Start an attempt at each step."""
+        self._due = False
         for op in ops:
             op.not_before = None
             op.number += 1

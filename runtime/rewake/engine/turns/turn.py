@@ -214,6 +214,7 @@ class Turn:
 
     async def _begin(self, execution: Execution, ready: Sequence[OpenOp]) -> None:
         """Begin steps, once what led to them is committed; if that finds a pause, none."""
+        self._steps.expect(ready)
         if execution.notes.changed or must_commit(execution.fresh, ready):
             await self._commits.stay(execution)
             ready = () if self._commits.header.pause else ready
