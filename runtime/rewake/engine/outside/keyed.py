@@ -40,6 +40,7 @@ from rewake.kinds import Purpose
 from rewake.records import Value
 from rewake.states import TERMINAL, RunState
 from rewake.stores.operations import free_at
+from rewake.stores.paused import is_past
 from rewake.values.emitted import LARGEST, json_of
 from rewake.values.run_codec import RunCodec
 
@@ -236,7 +237,9 @@ class States:
         if header is None or header.state in TERMINAL:
             return True
         found = await store.operation(holder.run, holder.task) if holder.task else None
-        if found is None or found.outcome is None:
+        if found is None:  # of a lap that is over, nothing may be left to tell
+            return bool(holder.task) and is_past(header, holder.task)
+        if found.outcome is None:
             return False
         now, settings = self._services.clock.now(), self._services.settings
         return free_at(found, now, settings.lease, settings.skew) <= now
