@@ -1,17 +1,17 @@
-"""What a task of an earlier lap held: its run goes on for ever, and nothing is left to tell."""
+"""What is left of an earlier lap, of which no item tells any more: places, and messages."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
 
-from rewake import continue_as_new, sleep, state, task, workflow
+from rewake import concurrency, continue_as_new, sleep, state, task, workflow
 from rewake.engine.outside.keyed import States
 from rewake.engine.outside.signals import Signals
 from tests.support.virtual import Bench, die, virtually
 
 
-@task
+@task(limits=concurrency(9))
 async def holds_it() -> None:
     async with state("cart", "ann"):
         await asyncio.sleep(60)
@@ -50,3 +50,18 @@ def test_what_a_task_held_of_a_lap_that_is_over_is_free() -> None:
         await bench.engine.cancel(run)
 
     virtually([gives_up, holds_it, adds], body)
+
+
+def test_a_message_of_a_lap_that_is_over_is_of_no_use() -> None:
+    """It comes after long: no queue sends it again and again, for as long as the run goes on."""
+
+    async def body(bench: Bench) -> None:
+        lost = bench.lose_first_messages()
+        run = (await bench.start("gives_up")).run
+        await asyncio.sleep(30)
+        assert (await bench.engine.get(run)).lap.number > 4
+        [message] = lost
+        assert await bench.engine.take(message) is None
+        await bench.engine.cancel(run)
+
+    virtually([gives_up, holds_it], body)

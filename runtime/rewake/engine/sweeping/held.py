@@ -10,7 +10,7 @@ from rewake.engine.services import Services
 from rewake.errors import RunNotFound
 from rewake.records import Header, Invocation, Millis, Operation
 from rewake.states import TERMINAL, RunState
-from rewake.stores.paused import is_paused
+from rewake.stores.paused import is_past, is_paused
 
 SOON: Millis = 1_000
 """How long what could be begun by another process, or by this one in a moment, is left alone."""
@@ -26,7 +26,9 @@ async def held_until(services: Services, invocation: Invocation) -> Millis | Non
     if not invocation.key:
         return _run_until(services, header, now)
     found = await store.operation(invocation.run, invocation.key)
-    if header.state in TERMINAL or is_paused(header):  # who resumes it sends another
+    if header.state in TERMINAL or is_past(header, invocation.key):
+        return None
+    if is_paused(header):  # who resumes it sends another
         return None
     if found is None or found.round < invocation.round:
         return now + SOON
