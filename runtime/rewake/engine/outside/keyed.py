@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -34,10 +35,10 @@ from msgspec.structs import replace
 
 from rewake.engine.outside.signals import Signals
 from rewake.engine.services import Services
-from rewake.errors import RunConflict, RunNotFound
+from rewake.errors import CheckpointUnreadable, RunConflict, RunNotFound
 from rewake.keyed import TURN, Entrant, State
 from rewake.kinds import Purpose
-from rewake.records import Value
+from rewake.records import Entry, Millis, Stepped, Value, Withdrawn
 from rewake.states import TERMINAL, RunState
 from rewake.stores.operations import free_at
 from rewake.stores.paused import is_past
@@ -236,13 +237,22 @@ class States:
         header = await store.find(holder.run)
         if header is None or header.state in TERMINAL:
             return True
-        found = await store.operation(holder.run, holder.task) if holder.task else None
-        if found is None:  # of a lap that is over, nothing may be left to tell
-            return bool(holder.task) and is_past(header, holder.task)
-        if found.outcome is None:
+        if not holder.task:
             return False
         now, settings = self._services.clock.now(), self._services.settings
-        return free_at(found, now, settings.lease, settings.skew) <= now
+        found = await store.operation(holder.run, holder.task)
+        if found is not None and found.outcome is not None:
+            return free_at(found, now, settings.lease, settings.skew) <= now
+        if found is not None and not found.kind.traits.inline:
+            return False
+        # Of a lap that is over, nothing may be left to tell; of a step, only its history tells.
+        long = settings.lease + settings.skew
+        if is_past(header, holder.task) or now - holder.since <= long:
+            return is_past(header, holder.task)
+        with suppress(RunNotFound, CheckpointUnreadable):
+            over = _over_since((await store.newest(header)).entries, holder.task)
+            return over is not None and now - over > long
+        return False
 
     def _encoded(self, at: State, value: Any) -> Value:
         json_of(value, "the value of a state", LARGEST)
@@ -256,6 +266,18 @@ class States:
     def _codec(self, at: State) -> RunCodec:
         whose = f"{at.tenant}:{at.name}" if at.tenant else at.name
         return RunCodec(self._services.secret, f"state:{whose}")
+
+
+def _over_since(entries: Sequence[Entry], key: str) -> Millis | None:
+    """Since when a step is over, as a history says; None: it is not, or nothing says so."""
+    over: Millis | None = None
+    clock: Millis = 0
+    for entry in entries:
+        clock = getattr(entry, "clock", clock)
+        if getattr(entry, "key", "") == key:
+            ended = isinstance(entry, Stepped) and entry.retry_at is None
+            over = clock if ended or isinstance(entry, Withdrawn) else None
+    return over
 
 
 class _Leaving:
