@@ -13,7 +13,7 @@ from rewake.states import RunState
 from rewake.stores.answers import Refused, Taken, TaskClaim
 from rewake.stores.limits import Limits
 from tests.support.emptied import emptied
-from tests.support.virtual import TABLES, Bench, Ended, virtually
+from tests.support.virtual import TABLES, Bench, Ended, die, virtually
 
 begun: list[int] = []
 _emptied = emptied(begun)
@@ -201,3 +201,35 @@ def test_who_stood_still_holds_no_place_for_a_lap_that_is_over(call: str) -> Non
         await bench.engine.cancel(run.run)
 
     virtually([asks, seldom, alone, endless], body)
+
+
+def test_who_dies_as_a_paused_task_gives_its_place_on_does_not_hide_it() -> None:
+    """Its item says no more that it waits in a line in which it has no place, so that whoever
+    resumes its run lets it queue up again.
+    """
+
+    async def body(bench: Bench) -> None:
+        first = await bench.start("asks", which="alone", n=1)
+        await asyncio.sleep(1)
+        second = await bench.start("asks", which="alone", n=2)
+        await asyncio.sleep(1)
+        await bench.engine.pause(second.run)
+        leave, died = Limits.leave, asyncio.Event()
+
+        async def dying(self: Limits, id: str, holder: Any, *given: Any, **named: Any) -> Any:
+            came = await leave(self, id, holder, *given, **named)
+            if holder is not None and holder.run == second.run:
+                die(bench.engine)
+                died.set()
+                await asyncio.Event().wait()
+            return came
+
+        with patch.object(Limits, "leave", dying):
+            await asyncio.wait_for(died.wait(), 60)
+        bench.engine = bench.another()
+        bench.engine.open()
+        assert await bench.result(first.run, 100) == 1
+        await bench.engine.resume(second.run)
+        assert await bench.result(second.run, 100) == 2
+
+    virtually([asks, seldom, alone], body)

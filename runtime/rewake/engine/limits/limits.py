@@ -211,15 +211,21 @@ class Limits:
         """Give back what a task was let in to while its run is paused: it queues up again later."""
         if found is None or found.line is None or found.owner:
             return
-        for limit in _places(asked.terms):
-            await self._give_up(asked, limit, found.line)
-        await self._store.put_off(
-            asked, found, at=None, due=now, lease=self._services.settings.lease
-        )
+        grants = [await self._grant(limit, asked.run, asked.key) for limit in _places(asked.terms)]
+        # First: who dies behind it leaves a place that lets in nobody, and no task without one.
+        lease = self._services.settings.lease
+        if await self._store.put_off(asked, found, at=None, due=now, lease=lease) is None:
+            return
+        await self._store.leave_line(found.line)
+        for grant in grants:
+            if grant is not None:
+                await self._leave(grant.id, grant.holder)
 
     async def _give_up(self, asked: Invocation, limit: Limited, line: Line | None) -> None:
         """Give back the place of a task that is not under way, and that in the line."""
         if line is not None:
+            # Its item says that it waits there: who dies now has it looked at.
+            await self._store.look_at(asked.run, asked.key, self._soon)
             await self._store.leave_line(line)
         await self._leave_as(limit, asked.run, asked.key)
 
@@ -261,7 +267,8 @@ class Limits:
             await self._send(entry.came)
             if entry.line is not None:
                 if await is_circle(self._store, entry.held_by, asked.run):
-                    await self._store.leave_line(entry.line)
+                    if entry.line != line:  # else it leaves that as it ends
+                        await self._store.leave_line(entry.line)
                     for grant in grants:
                         await self._leave(grant.id, grant.holder)
                     failure = Failure("RunConflict", told_of(limit))
@@ -314,10 +321,15 @@ class Limits:
 
     async def _leave_as(self, limit: Limited, run: str, key: str) -> None:
         """Give back the place of a task or a run, by whatever grant it has it."""
+        grant = await self._grant(limit, run, key)
+        if grant is not None:
+            await self._leave(limit.id, grant.holder)
+
+    async def _grant(self, limit: Limited, run: str, key: str) -> Grant | None:
+        """The place that a task or a run has; None: it has none."""
         book = await self._store.limit(limit.id)
         holder = None if book is None else held_by(book, run, key)
-        if holder is not None:
-            await self._leave(limit.id, holder)
+        return None if holder is None else Grant(limit.id, holder)
 
     async def _is_over(self, holder: Holder, *, ended: bool = False) -> bool:
         """Whether no attempt can be under way under a place, and none begins by itself.

@@ -109,8 +109,6 @@ class Deadlocks:
         entries = {each.key: each for each in (await self._history(header)).awaited()}
         if (entry := entries.get(wait.key)) is None:
             return  # it goes on
-        if wait.line is not None:
-            await self._store.leave_line(wait.line)
         blank = Operation(run, entry.key, entry.kind, entry.name, entry.round)
         carry_on = services.home is not None
         await self._deliveries.end_wait(blank, outcome, services.clock.now(), carry_on=carry_on)
