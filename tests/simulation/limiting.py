@@ -88,6 +88,7 @@ class Limits:
         self._jumpy = jumpy
         self.known: dict[str, Limit] = {}
         self.kept: defaultdict[str, set[str]] = defaultdict(set)
+        self.let_in = set[tuple[str, str, str]]()
         self.used = Counter[str]()
 
     def wrote(self, limit: Limit) -> str:
@@ -101,6 +102,7 @@ class Limits:
             over = self._jumpy or old.kept.at + limit.per <= limit.written + _SKEW
             return "" if over else f"{limit.name} is made, and what {old.kept.run} made is there"
         names = [(each.run, each.key) for each in limit.holders]
+        self.let_in.update((limit.id, *name) for name in names)
         most = 1 if limit.kind == LimitKind.CACHE else limit.count
         if limit.kind in _HELD and len(names) > most:
             return f"{limit.name}: {len(names)} hold it, and {most} may"
@@ -110,7 +112,10 @@ class Limits:
         """What is wrong with the claim of a task; empty: nothing."""
         for limit in (each for kind in _PLACES for each in in_order(task.terms.limits, kind)):
             book = self.known.get(limit.id)
-            if book is None or held_by(book, task.run, task.key) is None:
+            held = book is not None and held_by(book, task.run, task.key) is not None
+            # By another clock it had its place for long and did not begin, so that it was taken.
+            held |= self._jumpy and (limit.id, task.run, task.key) in self.let_in
+            if not held:
                 return f"run {task.run}: {task.key} was begun, and not let in by {limit.name}"
         return ""
 
