@@ -73,12 +73,13 @@ def test_one_run_after_the_other_has_it(table: str, cached: int) -> None:
 
 
 def test_tasks_have_it_in_turn_too() -> None:
-    """It is held by the run of the task."""
+    """It is held by the run of the task, which gets no signal for it: the task looks by itself."""
 
     async def body(bench: Bench) -> None:
         runs = [await bench.start("by_task", item=f"i{n}") for n in range(4)]
         for each in runs:
             await bench.result(each.run)
+            assert (await bench.engine.get(each.run)).signals == 0
         found = await states(bench).read("cart", "ann")
         assert found is not None
         assert sorted(found[0]) == ["i0", "i1", "i2", "i3"]

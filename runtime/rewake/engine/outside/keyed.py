@@ -8,9 +8,10 @@
    that was killed, or has ended otherwise, is taken by whoever comes next; so is what a task held
    that has come to its end without leaving: it was withdrawn, or lost, with its process.
 3. Who lets go hands the state to the first in line, in the same write, and then tells that one by a
-   signal, known by its token. A death between the two is made good by the step that lets go, which
-   runs again, or else by who waits: that looks again now and then, seldom and ever more seldom. Who
-   is paused, or stuck, and has not entered since it was handed the state waits at the end again.
+   signal, known by its token; a task hears none, and looks again within two seconds. A death
+   between the two is made good by the step that lets go, which runs again, or else by who waits:
+   that looks again now and then, seldom and ever more seldom. Who is paused, or stuck, and has not
+   entered since it was handed the state waits at the end again.
 4. Entering is a step, so the value that was read is recorded; leaving is one too, and what is
    written is written once: a second time the token holds nothing any more. Of those who left last a
    mark is kept, so that an attempt that was overtaken and comes late does not enter again.
@@ -200,6 +201,10 @@ class States:
         place = (holder.run, holder.token)
         if state.line and place not in passed and await self._stands_still(holder):
             await self._tell(await self._passed_over(state, holder), [*passed, place])
+            return
+        if holder.task:  # it looks by itself, and hears no signal
+            if await self._is_over(holder):
+                await self.leave(Block(state, holder.run, holder.token, holder.number))
             return
         try:
             name = signal_of(holder.token)
