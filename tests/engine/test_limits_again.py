@@ -43,9 +43,28 @@ async def alone(n: int) -> int:
     return await failing_once(n)
 
 
+@task(limits=[concurrency(1, name="first"), concurrency(1, name="second")])
+async def both(n: int) -> int:
+    """A task that needs two places, and takes them in this order."""
+    return await failing_once(n)
+
+
+@workflow(limits=[concurrency(1, name="first"), concurrency(1, name="second")])
+async def within_both(n: int) -> int:
+    """A run that does."""
+    await sleep(10)
+    return n
+
+
+@task(limits=concurrency(1, name="second"))
+async def later(n: int) -> int:
+    await asyncio.sleep(30)
+    return n
+
+
 @workflow
 async def asks(which: str, n: int) -> int:
-    return await {"seldom": seldom, "alone": alone}[which](n)
+    return await {"seldom": seldom, "alone": alone, "both": both, "later": later}[which](n)
 
 
 @workflow
@@ -233,3 +252,31 @@ def test_who_dies_as_a_paused_task_gives_its_place_on_does_not_hide_it() -> None
         assert await bench.result(second.run, 100) == 2
 
     virtually([asks, seldom, alone], body)
+
+
+@pytest.mark.parametrize("kind", ["task", "run"])
+def test_who_lost_an_earlier_place_gives_a_later_one_back(kind: str) -> None:
+    """It was let in to the second of its limits, and by then another one had its place in the
+    first, who waits for the second: each would wait for the other for an hour.
+    """
+    limited = {"task": ("asks", {"which": "both"}), "run": ("within_both", {})}
+
+    async def body(bench: Bench) -> None:
+        name, more = limited[kind]
+        before = await bench.start("asks", which="later", n=7)
+        await asyncio.sleep(1)
+        one = await bench.start(name, **more, n=1)
+        await asyncio.sleep(1)
+        store = bench.engine.services.store
+        found, _ = await store.limits(limit=9, cursor=None)
+        [first] = [each for each in found if each.name == "first"]
+        [holder] = first.holders
+        assert holder.run == one.run
+        now = bench.engine.services.clock.now()
+        await store.leave(first.id, holder, now, soon=now)
+        other = await bench.start(name, **more, n=2)
+        for run, n in ((before, 7), (one, 1), (other, 2)):
+            assert await bench.result(run.run, 200) == n
+        assert bench.seconds < 300
+
+    virtually([asks, both, later, within_both], body)

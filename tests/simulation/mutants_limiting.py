@@ -9,7 +9,8 @@ from unittest.mock import patch
 
 from msgspec import structs
 
-from rewake.engine.limits.limits import LetIn, Limits
+from rewake.engine.limits.grants import LetIn
+from rewake.engine.limits.limits import Limits
 from rewake.ledger import Holder, Limit
 from rewake.limited import Limited
 from rewake.records import Invocation

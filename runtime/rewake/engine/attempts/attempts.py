@@ -25,7 +25,7 @@ from rewake.authoring.policy import millis
 from rewake.engine.attempts.calls import Call, call_of
 from rewake.engine.attempts.losses import lost_with_processes, of_silence, tell_loss
 from rewake.engine.attempts.stoppable import Body, Stopped
-from rewake.engine.limits.limits import Ended, PutOff
+from rewake.engine.limits.grants import Ended, PutOff
 from rewake.engine.logs.carrying import About, carrying_out, warn_of_failure
 from rewake.engine.logs.logs import AttemptLog
 from rewake.engine.process.apart import Stay

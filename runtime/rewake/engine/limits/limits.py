@@ -21,6 +21,7 @@ from rewake.app import App
 from rewake.clock import Clock
 from rewake.engine.limits.caching import Caching
 from rewake.engine.limits.circles import is_circle, told_of
+from rewake.engine.limits.grants import Ended, Grant, LetIn, PutOff
 from rewake.engine.process.leases import PASSING
 from rewake.engine.process.tags import Tags
 from rewake.engine.settings import Settings
@@ -88,30 +89,11 @@ class Around(Protocol):
         ...
 
 
-class Grant(NamedTuple):
-    """A place of a limit that an attempt has."""
+class Idle(NamedTuple):
+    """Who was let in and has not begun. `behind`: it waits for a limit that comes before."""
 
-    id: str
-    holder: Holder
-
-
-class LetIn(NamedTuple):
-    """An attempt may begin, with these places."""
-
-    grants: Sequence[Grant]
-
-
-class Ended(NamedTuple):
-    """A task has come to this without an attempt. `due`: when a look must see that it arrived."""
-
-    outcome: Outcome
-    due: Millis | None
-
-
-class PutOff(NamedTuple):
-    """An attempt waits: until then, or (None) in a line."""
-
-    at: Millis | None
+    message: Invocation
+    behind: bool
 
 
 class Limits:
@@ -174,8 +156,7 @@ class Limits:
                     Grant(limit.id, Holder(asked.run, asked.key, asked.round, now, entry.grant))
                 ]
             else:
-                if entry.line != line:
-                    await self._wait_in(asked, found, entry.line, reserved=False)
+                await self._wait_in(asked, found, entry.line, reserved=False)
                 return PutOff(None)
         return []
 
@@ -273,8 +254,7 @@ class Limits:
                         await self._leave(grant.id, grant.holder)
                     failure = Failure("RunConflict", told_of(limit))
                     return self._ended(Outcome(OutcomeKind.ERROR, origin=failure), found)
-                if entry.line != line:
-                    await self._wait_in(asked, found, entry.line, reserved=True)
+                await self._wait_in(asked, found, entry.line, reserved=True)
                 return PutOff(None)
             holder = Holder(asked.run, asked.key, asked.round, now, entry.grant)
             grants.append(Grant(limit.id, holder))
@@ -284,6 +264,10 @@ class Limits:
         self, asked: Invocation, found: Operation | None, line: Line, *, reserved: bool
     ) -> None:
         due, lease = self._services.clock.now() + LAST, self._services.settings.lease
+        if found is not None and found.line == line:
+            if found.due is not None and found.due < due - LAST // 2:  # it was looked at
+                await self._store.look_at(asked.run, asked.key, due)
+            return
         kept = await self._store.put_off(
             asked, found, at=None, due=due, lease=lease, line=line, reserved=reserved
         )
@@ -390,32 +374,38 @@ class Limits:
             await self._leave(limit.id, holder)
             return
         waited, grace = now - holder.since, self._services.settings.grace
-        message = None if waited < grace else await self._message_for(limit, holder)
-        if message is None:
+        idle = None if waited < grace else await self._idle(limit, holder)
+        if idle is None:
             return
-        if limit.waits and holder.key and waited > PATIENCE * grace:
+        is_long = limit.waits and waited > PATIENCE * grace
+        if idle.behind:
+            # It lost an earlier place meanwhile, and who has that now may wait for this one.
+            if is_long:
+                await self._leave(limit.id, holder)
+            return
+        if is_long and holder.key:
             # Nobody serves it, perhaps. Its own message lets it queue up again, or a sweep.
             await self._store.look_at(holder.run, holder.key, now + grace)
             await self._leave(limit.id, holder)
-        await self._dispatch([message])
+        await self._dispatch([idle.message])
 
-    async def _message_for(self, limit: Limit, holder: Holder) -> Invocation | None:
-        """The message for who was let in and has not begun; None: it has, or waits elsewhere."""
+    async def _idle(self, limit: Limit, holder: Holder) -> Idle | None:
+        """Who was let in and has not begun; None: it has, or waits for a limit that comes later."""
         header = await self._store.find(holder.run)
         if holder.key:
             found = of_round(await self._store.operation(holder.run, holder.key), holder.round)
-            gone = found is None or found.owner or _is_in_other(found.line, limit)
-            if found is None or header is None or gone:
+            if found is None or header is None or found.owner:
                 return None  # what has no item is covered by its run's header
             if (found.not_before or 0) > self._services.clock.now():
                 return None  # a moment is reserved for it
             asked = (found.run, found.key, found.name, found.round, found.tag, found.terms)
             joined, spared = may_be_open(header), header.spared < 0
-            return _message(Waiter(*asked, joined=joined, spared=spared))
+            message = _message(Waiter(*asked, joined=joined, spared=spared))
+            return _idle_at(limit, found.line, _places(found.terms), message)
         admission = None if header is None else header.admission
-        if admission is None or admission.inside or _is_in_other(admission.line, limit):
+        if admission is None or admission.inside:
             return None
-        return Invocation(holder.run)
+        return _idle_at(limit, admission.line, _held(admission.terms), Invocation(holder.run))
 
     # --- runs ------------------------------------------------------------------------------
 
@@ -477,8 +467,15 @@ def _waiter(asked: Invocation, now: Millis) -> Waiter:
     return msgspec.structs.replace(who, joined=asked.joined, spared=asked.spared)
 
 
-def _is_in_other(line: Line | None, limit: Limit) -> bool:
-    return line is not None and line.id != limit.id
+def _idle_at(
+    limit: Limit, line: Line | None, taken: Sequence[Limited], message: Invocation
+) -> Idle | None:
+    """Who holds a limit and waits in this line. `taken`: its limits, in the order of taking."""
+    if line is None or line.id == limit.id:
+        return Idle(message, behind=False)
+    ids = [each.id for each in taken]
+    is_behind = limit.id in ids and line.id in ids[: ids.index(limit.id)]
+    return Idle(message, behind=True) if is_behind else None
 
 
 def _was_let_in_vain(header: Header) -> bool:
