@@ -25,8 +25,8 @@ from rewake.records import (
     Started,
     Value,
 )
-from rewake.stores.answers import Committed, Refused, RunClaim, Taken, TaskClaim
-from rewake.stores.keys import header_key
+from rewake.stores.answers import Committed, Fenced, Refused, RunClaim, Taken, TaskClaim
+from rewake.stores.keys import CHUNKS, header_key, run_partition
 from rewake.stores.memory import MemoryTable
 from rewake.stores.protocol import Store
 from rewake.stores.shelf import shelf_of
@@ -223,6 +223,33 @@ def test_who_stood_still_before_a_claim_begins_nothing_of_a_lap_that_is_removed(
         assert isinstance(await store.claim_task(claim("late")), Refused)
         assert await store.operation("r", "a") is None
         assert isinstance(await store.claim_task(claim("late", key="lap3/a")), Taken)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("is_removed", [False, True], ids=["a later lap", "removed"])
+def test_who_stood_still_before_a_commit_leaves_nothing_of_what_is_over(
+    *, is_removed: bool
+) -> None:
+    """What it puts before its commit is refused is in no history, and nobody would look for it."""
+    _, store = slow_store()
+    header = Header("r", "work", NOW, seed=1, runtime=1, due=NOW)
+    begins = Started(NOW, Value("json", Raw(b"{}")))
+    large = Started(NOW, Value("json", Raw(b'"' + b"x" * 5_000 + b'"')))
+
+    async def main() -> None:
+        await store.start(header, begins)
+        held = stale = await store.claim("r", RunClaim("first", NOW, LEASE))
+        assert isinstance(held, Header)
+        assert isinstance(stale, Header)
+        if is_removed:
+            await store._table.delete([header_key("r")])
+        else:
+            result = await store.next_lap(held, [begins], cancels=0)
+            assert isinstance(result, Committed)
+            await store.look_after_laps(result.header, cancel=False)
+        assert isinstance(await store.commit(stale, [large], progress=True), Fenced)
+        assert not (await store._table.query(run_partition("r"), CHUNKS)).items
 
     asyncio.run(main())
 

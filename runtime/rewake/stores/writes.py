@@ -32,7 +32,7 @@ from rewake.records import (
     Operation,
     Scheduled,
 )
-from rewake.states import MOVES, Move
+from rewake.states import MOVES, Move, RunState
 from rewake.stores.answers import Arrived, Committed, Fenced
 from rewake.stores.blobs import fits
 from rewake.stores.keys import (
@@ -206,9 +206,12 @@ class Writes(Reads):
             when = [[*when[0], Check("arrivals", "=", arrivals)]]
             mark = f"{mark}{_READ}{arrivals}"
 
+        last = ""
+
         async def work() -> Written:
+            nonlocal last
             changed = await self._changed(onto or held, entries, changes, name)
-            changed["mark"] = mark
+            changed["mark"], last = mark, changed.get("base", "")
             where = header_key(held.run)
             if due is not None:
                 early = [[*when[0], Check("due", "<=", due)]]
@@ -220,7 +223,19 @@ class Writes(Reads):
             return await self._update(where, when=when, set=changed)
 
         written = await (work() if within else self._together(work))
-        return self._came_to(written, mark, held)
+        came = self._came_to(written, mark, held)
+        if last and isinstance(came, Fenced):
+            await self._remove_late(onto or held, last, name, written.item)
+        return came
+
+    async def _remove_late(self, held: Header, last: str, mark: str, now: Header | None) -> None:
+        """Remove the chunks of a write that came late, if their lap or run is over: nobody else
+        does. While it is not they may be in the history, of a write that was told as failed.
+        """
+        lap, numbers = held.lap.number, range(chunk_number(held.base) + 1, chunk_number(last) + 1)
+        if now is None or now.state is RunState.REMOVED or now.lap.number > lap:
+            late = [chunk_key(held.run, number, mark, lap) for number in numbers]
+            await self._again(self._table.delete, late)
 
     def _came_to(self, written: Written, mark: str, held: Header) -> Committed | Fenced | Arrived:
         """What came of a write of this mark, by whoever holds the run as `held`."""
