@@ -212,15 +212,7 @@ class Writes(Reads):
             nonlocal last
             changed = await self._changed(onto or held, entries, changes, name)
             changed["mark"], last = mark, changed.get("base", "")
-            where = header_key(held.run)
-            if due is not None:
-                early = [[*when[0], Check("due", "<=", due)]]
-                written = await self._update(where, when=early, set=changed)
-                # A sweep may have moved it since the claim.
-                if written.ok or written.item is None or not holds(when, written.item):
-                    return written
-                changed["due"] = due
-            return await self._update(where, when=when, set=changed)
+            return await self._update_due(header_key(held.run), when, changed, due)
 
         written = await (work() if within else self._together(work))
         came = self._came_to(written, mark, held)
@@ -228,12 +220,26 @@ class Writes(Reads):
             await self._remove_late(onto or held, last, name, written.item)
         return came
 
+    async def _update_due(
+        self, where: Key, when: list[list[Check]], changed: dict[str, Any], due: Millis | None
+    ) -> Written:
+        """Write a header; `due` as in `_append`."""
+        if due is not None:
+            early = [[*when[0], Check("due", "<=", due)]]
+            written = await self._update(where, when=early, set=changed)
+            # A sweep may have moved it since the claim.
+            if written.ok or written.item is None or not holds(when, written.item):
+                return written
+            changed["due"] = due
+        return await self._update(where, when=when, set=changed)
+
     async def _remove_late(self, held: Header, last: str, mark: str, now: Header | None) -> None:
         """Remove the chunks of a write that came late, if their lap or run is over: nobody else
         does. While it is not they may be in the history, of a write that was told as failed.
         """
         lap, numbers = held.lap.number, range(chunk_number(held.base) + 1, chunk_number(last) + 1)
-        if now is None or now.state is RunState.REMOVED or now.lap.number > lap:
+        is_over = now is None or now.state is RunState.REMOVED or now.lap.number > lap
+        if numbers and is_over:
             late = [chunk_key(held.run, number, mark, lap) for number in numbers]
             await self._again(self._table.delete, late)
 
