@@ -441,6 +441,25 @@ def test_who_is_paused_in_line_holds_nobody_up() -> None:
     virtually([adds], body)
 
 
+def test_many_of_an_ended_run_in_line_hold_nobody_up() -> None:
+    """However many of its tasks wait in front of who is next."""
+
+    async def body(bench: Bench) -> None:
+        first = await bench.start("adds", item="a", wait=20)
+        await asyncio.sleep(1)
+        ended = await bench.start("hears")
+        for number in range(600):
+            await states(bench).enter(Block(CART, ended.run, f"{number:032x}", 1, "work:1"))
+        last = await bench.start("adds", item="b")
+        await asyncio.sleep(1)
+        await bench.engine.kill(ended.run)
+        assert await bench.result(first.run) == ["a"]
+        assert await bench.result(last.run) == ["a", "b"]
+        assert bench.seconds < 30
+
+    virtually([adds, hears], body)
+
+
 def test_who_did_not_wait_is_told_nothing() -> None:
     """Who has it from the start gets no signal for it: nobody would ever take that."""
 

@@ -140,16 +140,19 @@ class States:
         """
         value = None if value is KEEP else self._encoded(block.at, value)
         leaving = _Leaving(block, value, read)
+        await self._tell(await self._left(block, leaving))
+        return leaving.writes
+
+    async def _left(self, block: Block, leaving: _Leaving) -> State:
+        """The state once a block has left it. Raises as `leave` does."""
         mark = self._services.unique()
         try:
-            state = await self._store.change(block.at, leaving.change, mark)
+            return await self._store.change(block.at, leaving.change, mark)
         except RunConflict:
             leaving.gone = await self._gone(block.at)
             if leaving.gone is None:
                 raise
-            state = await self._store.change(block.at, leaving.change, mark)
-        await self._tell(state)
-        return leaving.writes
+            return await self._store.change(block.at, leaving.change, mark)
 
     async def write(
         self, name: str, key: str, value: Any, version: int | None, tenant: str = ""
@@ -190,28 +193,31 @@ class States:
             raise RunConflict(f"the state {name}/{key} was changed meanwhile")
         return found
 
-    async def _tell(self, state: State, passed: Sequence[tuple[str, str]] = ()) -> None:
-        """Tell who was handed it, again if need be; who cannot come now is passed over.
+    async def _tell(self, state: State) -> None:
+        """Tell who was handed it, again if need be; who cannot come, or not now, is passed over."""
+        passed = set[tuple[str, str]]()
+        while (holder := state.holder) is not None and state.handed:
+            place = (holder.run, holder.token)
+            if state.line and place not in passed and await self._stands_still(holder):
+                passed.add(place)
+                state = await self._passed_over(state, holder)
+            elif await self._hears(holder):
+                return
+            else:
+                block = Block(state, holder.run, holder.token, holder.number)
+                state = await self._left(block, _Leaving(block, None, None))
 
-        `passed`: those who were, by run and token.
-        """
-        holder = state.holder
-        if holder is None or not state.handed:
-            return
-        place = (holder.run, holder.token)
-        if state.line and place not in passed and await self._stands_still(holder):
-            await self._tell(await self._passed_over(state, holder), [*passed, place])
-            return
+    async def _hears(self, holder: Entrant) -> bool:
+        """Tell who was handed it; False: it is over."""
         if holder.task:  # it looks by itself, and hears no signal
-            if await self._is_over(holder):
-                await self.leave(Block(state, holder.run, holder.token, holder.number))
-            return
+            return not await self._is_over(holder)
         try:
             name = signal_of(holder.token)
             once = f"{name}.{holder.since}"  # another one if it was passed over meanwhile
             await self._signals.send(holder.run, name, None, id=once, by="state")
         except (RunConflict, RunNotFound):
-            await self.leave(Block(state, holder.run, holder.token, holder.number))
+            return False
+        return True
 
     async def _stands_still(self, holder: Entrant) -> bool:
         header = await self._services.store.find(holder.run)
