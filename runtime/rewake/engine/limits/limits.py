@@ -266,7 +266,8 @@ class Limits:
         due, lease = self._services.clock.now() + LAST, self._services.settings.lease
         if found is not None and found.line == line:
             if found.due is not None and found.due < due - LAST // 2:  # it was looked at
-                await self._store.look_at(asked.run, asked.key, due)
+                where = self._store.layout.item(found)
+                await self._store.postpone(where, found.due, due, of=found)
             return
         kept = await self._store.put_off(
             asked, found, at=None, due=due, lease=lease, line=line, reserved=reserved
