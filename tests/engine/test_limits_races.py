@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from rewake import concurrency, sleep, step, task, workflow
 from rewake.engine.limits.limits import _message
+from rewake.tags import Served
 from tests.support.emptied import emptied
 from tests.support.virtual import Bench, virtually
 
@@ -104,5 +107,85 @@ def test_a_look_that_comes_late_hides_no_retry() -> None:
         store.enter = enter
         assert await bench.result(holder.run, 10) == 1
         assert await bench.result(run.run, 100) == 0
+
+    virtually(ALL, body)
+
+
+@pytest.mark.parametrize("kind", ["task", "run"])
+def test_no_place_is_taken_from_who_begins_at_that_moment(kind: str) -> None:
+    """It was let in to all of its limits, and its process stood still before that was written."""
+    is_run = kind == "run"
+    names = ("within_first", "within_both", "within_second") if is_run else ("asks",) * 3
+    more = [{}] * 3 if is_run else [{"which": each} for each in ("tried", "both", "one")]
+
+    async def body(bench: Bench) -> None:
+        services, stood = bench.engine.services, asyncio.Event()
+        store: Any = services.store
+        of, call = (store, "let_begin") if is_run else (services.claims, "task")
+        begin = getattr(of, call)
+
+        async def slow(*given: Any, **named: Any) -> Any:
+            stood.set()
+            await asyncio.sleep(29)
+            return await begin(*given, **named)
+
+        await bench.start(names[0], **more[0], n=1, seconds=5)
+        await asyncio.sleep(1)
+        run = await bench.start(names[1], **more[1], n=2, seconds=40)
+        await asyncio.sleep(1)
+        setattr(of, call, slow)
+        await asyncio.wait_for(stood.wait(), 30)
+        setattr(of, call, begin)
+        other = bench.another(served=Served())
+        other.open()
+        last, _ = await other.start(names[2], {**more[2], "n": 3, "seconds": 40})
+        assert await bench.result(run.run, 200) == 2
+        assert await bench.result(last.run, 200) == 3
+        order = [n for n in begun if abs(n) > 1]
+        assert order in ([2, -2, 3, -3], [3, -3, 2, -2]), order
+
+    virtually(ALL, body, served=Served(frozenset({"gpu"})))
+
+
+def test_no_place_is_taken_from_who_begins_once_its_run_is_resumed() -> None:
+    """Who found the run paused gives back what it finds of its task, also what another process was
+    let in to since.
+    """
+
+    async def body(bench: Bench) -> None:
+        other, found, left = bench.another(), asyncio.Event(), asyncio.Event()
+        runs = [
+            await bench.start("asks", which="one", n=n, seconds=s)
+            for n, s in ((1, 10), (2, 40), (3, 40))
+        ]
+        await asyncio.sleep(1)
+        store: Any = bench.engine.services.store
+        [second], _ = await store.limits(limit=9, cursor=None)
+        [waiter] = [w for w in await store.line(second.id, 9) if w.run == runs[1].run]
+        limit, claim = store.limit, other.services.claims.task
+
+        async def late(*given: Any, **named: Any) -> Any:
+            if asyncio.current_task() is handling:
+                await found.wait()
+            return await limit(*given, **named)
+
+        async def slow(*given: Any, **named: Any) -> Any:
+            found.set()
+            await left.wait()
+            return await claim(*given, **named)
+
+        await bench.engine.pause(runs[1].run)
+        store.limit, other.services.claims.task = late, slow  # type: ignore[method-assign]
+        handling = asyncio.ensure_future(bench.engine.handle(_message(waiter)))
+        await asyncio.sleep(11)
+        other.open(sweep=False)
+        await other.resume(runs[1].run)
+        begins = asyncio.ensure_future(other.handle(_message(waiter)))
+        await handling
+        await asyncio.sleep(1)
+        left.set()
+        await begins
+        assert [await bench.result(each.run, 200) for each in runs] == [1, 2, 3]
+        assert begun == [1, -1, 3, -3, 2, -2]
 
     virtually(ALL, body)

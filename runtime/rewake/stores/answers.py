@@ -57,6 +57,10 @@ class TaskClaim(msgspec.Struct, frozen=True):
     """The tag of the task."""
     terms: Terms = FREE
     """Under which limits it is carried out."""
+    seen: str | None = None
+    """The mark of its item before it was let in, if it was: whoever takes its places writes another
+    one first, so that it does not begin without them.
+    """
 
 
 class Suspect(msgspec.Struct, frozen=True):

@@ -12,7 +12,8 @@ the limit's item stays small however many do.
 3. A holder is a task or a run, not a process. If its process dies, another goes on with it under
    the same place. A place is given back when what is stored says that no attempt can be under way:
    by whoever has ended it, or else by a look at the limit when it is due. It is given back only if
-   its `grant` is what it was; an attempt that begins changes that first.
+   its `grant` is what it was; an attempt that begins changes that first. From a task that has not
+   begun it is taken only once its item has another mark, by which who was let in begins no more.
 
 The order is that of *virtual time* (start-time fair queueing; Goyal, Vin, Cheng 1996). A waiter's
 time is one more than the newest of its share, or than the time of the line, whichever is later;

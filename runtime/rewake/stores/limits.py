@@ -351,10 +351,13 @@ class Limits(Laps):
             found = written.item
         return found if found is not None and found.mark == mark else None
 
-    async def look_at(self, run: str, key: str, due: Millis) -> None:
-        """Let a sweep find a task that waits, or was let in, when `due`."""
-        free = [Check("outcome", "absent"), Check("owner", "=", "")]
-        await self._update(self.layout.operation(run, key), when=[free], set={"due": due})
+    async def look_at(self, run: str, key: str, due: Millis, **fence: str) -> bool:
+        """Let a sweep find a task that waits, or was let in, when `due`; with another `mark` as a
+        `fence`, nobody begins it who was let in before. False: it was begun.
+        """
+        free, where = [Check("outcome", "absent"), Check("owner", "=", "")], (run, key)
+        new = {"due": due, **fence}
+        return (await self._update(self.layout.operation(*where), when=[free], set=new)).ok
 
     async def hold_back(
         self,

@@ -126,6 +126,7 @@ class Operations(Families):
             return Refused(found, suspect=deaths)
         guarded |= {"apart": is_suspect(deaths), "taken": found.owner or found.taken}
         same = [Check(name, "=", getattr(found, name)) for name in _HELD]
+        same += [] if claim.seen is None else [Check("mark", "=", claim.seen)]
         # Who let go of it before it began gave the number back, and may have put it off.
         at = found.not_before
         same.append(Check("not_before", "absent" if at is None else "=", at))
@@ -197,6 +198,8 @@ class Operations(Families):
             found = written.item
 
     def _claimable(self, found: Operation, claim: TaskClaim) -> bool:
+        if claim.seen is not None and found.mark != claim.seen:
+            return False
         if found.round < claim.round:
             return free_at(found, claim.now, claim.lease, self._margin) <= claim.now
         if found.outcome is not None or found.round > claim.round:

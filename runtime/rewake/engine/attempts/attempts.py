@@ -152,6 +152,7 @@ class Attempts:
             if admitted.at is not None:
                 await self._again(invocation, admitted.at)
             return None
+        claim = msgspec.structs.replace(claim, seen=admitted.seen)
         try:
             return await self._begin_claimed(claim, invocation, stay)
         finally:

@@ -17,9 +17,10 @@ class Grant(NamedTuple):
 
 
 class LetIn(NamedTuple):
-    """An attempt may begin, with these places."""
+    """An attempt may begin, with these places. `seen`: the mark of its item, from before them."""
 
     grants: Sequence[Grant]
+    seen: str | None = None
 
 
 class Ended(NamedTuple):

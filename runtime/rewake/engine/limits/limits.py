@@ -112,8 +112,8 @@ class Limits:
 
     async def admit(self, asked: Invocation) -> LetIn | PutOff | Ended:
         """Let an attempt at a task in; or let it wait, or end without one, as its limits say."""
-        now = self._services.clock.now()
-        found = of_round(await self._store.operation(asked.run, asked.key), asked.round)
+        now, item = self._services.clock.now(), await self._store.operation(asked.run, asked.key)
+        found = of_round(item, asked.round)
         if (other := await self._unwanted(asked, found, now)) is not None:
             return other
         number = 1 if found is None else found.number + 1
@@ -130,7 +130,9 @@ class Limits:
             at = await self._reserved(limits, now)
             if at > now:
                 return await self._put_off(asked, found, at)
-        return await self._enter(asked, found, now, made)
+        admitted = await self._enter(asked, found, now, made)
+        seen = "" if item is None else item.mark
+        return admitted._replace(seen=seen) if isinstance(admitted, LetIn) else admitted
 
     async def _make_alone(
         self, asked: Invocation, found: Operation | None, now: Millis
@@ -379,16 +381,15 @@ class Limits:
         if idle is None:
             return
         is_long = limit.waits and waited > PATIENCE * grace
-        if idle.behind:
-            # It lost an earlier place meanwhile, and who has that now may wait for this one.
-            if is_long:
-                await self._leave(limit.id, holder)
-            return
-        if is_long and holder.key:
-            # Nobody serves it, perhaps. Its own message lets it queue up again, or a sweep.
-            await self._store.look_at(holder.run, holder.key, now + grace)
+        if is_long and (holder.key or idle.behind):
+            # Nobody serves it, perhaps; or it lost an earlier place meanwhile, and who has that now
+            # may wait for this one. Its own message lets it queue up again, or a sweep.
+            who, mark = (holder.run, holder.key), self._services.unique()
+            if holder.key and not await self._store.look_at(*who, now + grace, mark=mark):
+                return  # it has just begun
             await self._leave(limit.id, holder)
-        await self._dispatch([idle.message])
+        if not idle.behind:
+            await self._dispatch([idle.message])
 
     async def _idle(self, limit: Limit, holder: Holder) -> Idle | None:
         """Who was let in and has not begun; None: it has, or waits for a limit that comes later."""
@@ -404,8 +405,10 @@ class Limits:
             message = _message(Waiter(*asked, joined=joined, spared=spared))
             return _idle_at(limit, found.line, _places(found.terms), message)
         admission = None if header is None else header.admission
-        if admission is None or admission.inside:
+        if header is None or admission is None or admission.inside:
             return None
+        if header.state is RunState.RUNNING:
+            return None  # it is just let in, perhaps
         return _idle_at(limit, admission.line, _held(admission.terms), Invocation(holder.run))
 
     # --- runs ------------------------------------------------------------------------------
