@@ -189,3 +189,26 @@ def test_no_place_is_taken_from_who_begins_once_its_run_is_resumed() -> None:
         assert begun == [1, -1, 3, -3, 2, -2]
 
     virtually(ALL, body)
+
+
+def test_a_place_is_given_back_in_a_backoff_by_all_clocks() -> None:
+    """By that of another process the next attempt may have begun."""
+
+    async def body(bench: Bench) -> None:
+        await bench.start("asks", which="tried", n=0, seconds=1)
+        await asyncio.sleep(0.5)
+        services = bench.engine.services
+        [limit], _ = await services.store.limits(limit=9, cursor=None)
+        [holder] = limit.holders
+        await asyncio.sleep(1)
+        found = await services.store.operation(holder.run, holder.key)
+        assert found is not None
+        assert found.not_before is not None
+        is_over, left = services.limits._is_over, found.not_before - services.clock.now()
+        await asyncio.sleep((left - 300) / 1000)
+        assert await is_over(holder)
+        await asyncio.sleep(0.1)
+        assert not await is_over(holder)
+        assert await is_over(holder, ended=True)
+
+    virtually(ALL, body)

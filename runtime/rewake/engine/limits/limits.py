@@ -335,7 +335,8 @@ class Limits:
             return ended or free_at(found, now, settings.lease, settings.skew) <= now
         if found.owner:
             return False  # by that attempt, or whoever takes it over
-        return gone or ((found.not_before or 0) > now and found.reserved <= found.number)
+        by_all = now if ended else now + settings.skew  # else somebody may have begun it
+        return gone or ((found.not_before or 0) > by_all and found.reserved <= found.number)
 
     # --- who is let in ---------------------------------------------------------------------
 
