@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rewake import concurrency, sleep, step, task, workflow
+from rewake.app import App
 from rewake.engine.limits.limits import _message
 from rewake.tags import Served
 from tests.support.emptied import emptied
@@ -212,3 +213,31 @@ def test_a_place_is_given_back_in_a_backoff_by_all_clocks() -> None:
         assert await is_over(holder, ended=True)
 
     virtually(ALL, body)
+
+
+def test_who_has_other_code_keeps_the_place_of_a_task_in_line() -> None:
+    """It gives up what the task has of its cache, and what comes later comes in after it."""
+
+    async def body(bench: Bench) -> None:
+        own, bench._app = bench._app, App()
+
+        @task(name="kept", limits=FIRST, cache=600)
+        async def changed(n: int, seconds: float) -> int:
+            return n + int(seconds)
+
+        for each in (asks, tried, changed):
+            bench._app.add(each)
+        other, bench._app = bench.another(), own
+        runs = []
+        for n, which in ((1, "tried"), (2, "kept"), (3, "tried")):
+            runs.append(await bench.start("asks", which=which, n=n, seconds=10))
+            await asyncio.sleep(1)
+        store = bench.engine.services.store
+        found, _ = await store.limits(limit=9, cursor=None)
+        [first] = [each for each in found if each.name == "first"]
+        [waiter, _] = await store.line(first.id, 9)
+        await other.handle(_message(waiter))
+        assert [await bench.result(each.run, 100) for each in runs] == [1, 2, 3]
+        assert begun == [1, 2, 3]
+
+    virtually([*ALL, kept], body)

@@ -206,7 +206,7 @@ class Limits:
 
     async def _give_up(self, asked: Invocation, limit: Limited, line: Line | None) -> None:
         """Give back the place of a task that is not under way, and that in the line."""
-        if line is not None:
+        if line is not None and line.id == limit.id:
             # Its item says that it waits there: who dies now has it looked at.
             await self._store.look_at(asked.run, asked.key, self._soon)
             await self._store.leave_line(line)
