@@ -10,6 +10,7 @@ import pytest
 from rewake import concurrency, sleep, step, task, workflow
 from rewake.app import App
 from rewake.engine.limits.limits import _message
+from rewake.records import Header
 from rewake.tags import Served
 from tests.support.emptied import emptied
 from tests.support.virtual import Bench, virtually
@@ -56,8 +57,14 @@ async def asks(which: str, n: int, seconds: float) -> int:
     return await {"tried": tried, "both": both, "one": one, "kept": kept}[which](n, seconds)
 
 
+def begin(n: int) -> None:
+    begun.append(n)
+    if n == 0 and begun.count(0) == 1:
+        raise ValueError("not yet")
+
+
 async def _within(n: int, seconds: float) -> int:
-    await step("begins", lambda: begun.append(n))
+    await step("begins", lambda: begin(n))
     await sleep(seconds)
     await step("ends", lambda: begun.append(-n))
     return n
@@ -188,6 +195,34 @@ def test_no_place_is_taken_from_who_begins_once_its_run_is_resumed() -> None:
         await begins
         assert [await bench.result(each.run, 200) for each in runs] == [1, 2, 3]
         assert begun == [1, -1, 3, -3, 2, -2]
+
+    virtually(ALL, body)
+
+
+def test_who_has_ended_a_run_takes_no_place_from_its_retry() -> None:
+    """Its process stood still before it gave back what the run had, which was let in anew since."""
+
+    async def body(bench: Bench) -> None:
+        limits, stood = bench.engine.services.limits, asyncio.Event()
+        leave, goes_on = limits.leave, asyncio.Event()
+
+        async def slow(header: Header) -> None:
+            stood.set()
+            await goes_on.wait()
+            await leave(header)
+
+        limits.leave = slow  # type: ignore[method-assign]
+        run = await bench.start("within_second", n=0, seconds=40)
+        await asyncio.wait_for(stood.wait(), 30)
+        other = bench.another()
+        other.open()
+        await other.retry(run.run)
+        await asyncio.sleep(5)
+        last, _ = await other.start("within_second", {"n": 3, "seconds": 40})
+        await asyncio.sleep(1)
+        goes_on.set()
+        assert [await bench.result(each, 200) for each in (run.run, last.run)] == [0, 3]
+        assert begun == [0, 0, 0, 3, -3]
 
     virtually(ALL, body)
 

@@ -448,7 +448,9 @@ class Limits:
             return
         try:
             for limit in _held(header.admission.terms):
-                await self._leave_as(limit, header.run, "")
+                grant = await self._grant(limit, header.run, "")
+                if grant is not None and grant.holder.round <= header.round:  # else of a retry
+                    await self._leave(limit.id, grant.holder)
         except PASSING:
             log.warning("limits of run %s are given back later", header.run, exc_info=True)
 
