@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 
-from rewake import TaskError, sleep, state, step, wait_for_signal, workflow
+from rewake import TaskError, sleep, state, step, task, wait_for_signal, workflow
+from rewake.records import Header
 from tests.support.virtual import Bench, Ended, die, virtually
 
 
@@ -23,6 +26,17 @@ async def holds(once: bool, seconds: float) -> None:
             await step("holds", _holds, at_most_once=once)
     await sleep(1)
     await wait_for_signal("end")
+
+
+@task
+async def looking() -> None:
+    async with state("cart", "ann", timeout=600):
+        pass
+
+
+@workflow
+async def looks() -> None:
+    await looking()
 
 
 @workflow
@@ -47,6 +61,29 @@ def test_what_a_step_held_that_is_over_is_free(once: bool) -> None:
         await bench.engine.kill(run)
 
     virtually([holds, adds], body)
+
+
+def test_a_history_is_read_once_for_all_who_wait_for_its_step() -> None:
+    """However often they look: nothing in it has changed."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("holds", once=False, seconds=1000)).run
+        await asyncio.sleep(1)
+        store = type(bench.engine.services.store)
+        newest, read = store.newest, list[str]()
+
+        async def counted(self: Any, header: Header) -> Any:
+            read.append(header.run)
+            return await newest(self, header)
+
+        with patch.object(store, "newest", counted):
+            waiting = [await bench.start("looks") for _ in range(3)]
+            await asyncio.sleep(60)
+        assert read == [run]
+        await bench.engine.kill(run)
+        assert [await bench.result(each.run) for each in waiting] == [None] * 3
+
+    virtually([holds, looks, looking], body)
 
 
 def test_what_a_step_holds_that_goes_on_is_held() -> None:

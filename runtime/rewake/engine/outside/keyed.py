@@ -39,7 +39,7 @@ from rewake.engine.services import Services
 from rewake.errors import CheckpointUnreadable, RunConflict, RunNotFound
 from rewake.keyed import TURN, Entrant, State
 from rewake.kinds import Purpose
-from rewake.records import Entry, Millis, Stepped, Value, Withdrawn
+from rewake.records import Entry, Header, Millis, Stepped, Value, Withdrawn
 from rewake.states import TERMINAL, RunState
 from rewake.stores.operations import free_at
 from rewake.stores.paused import is_past
@@ -50,6 +50,8 @@ MOST_WAIT = 1_000
 """So many may wait in line."""
 REMEMBERED = 128
 """Of so many that have left last it is known. Who comes again after that writes as rule 6 says."""
+MOST_KNOWN = 256
+"""Of so many steps is known in memory whether they are over."""
 KEEP = object()
 """Instead of a value: it stays as it is."""
 _MARK = 12
@@ -100,6 +102,8 @@ class States:
         self._services = services
         self._store = services.store.keyed
         self._signals = signals
+        self._known: dict[tuple[str, str], tuple[str, Millis | None]] = {}
+        """Since when steps are over, and the mark of the header that says so: each waiter asks."""
 
     async def read(self, name: str, key: str, tenant: str = "") -> tuple[Any, State] | None:
         """The value of a state, and what else is known of it; None: there is none."""
@@ -261,9 +265,23 @@ class States:
         if is_past(header, holder.task) or now - holder.since <= long:
             return is_past(header, holder.task)
         with suppress(RunNotFound, CheckpointUnreadable):
-            over = _over_since((await store.newest(header)).entries, holder.task)
+            over = await self._over_since(header, holder.task)
             return over is not None and now - over > long
         return False
+
+    async def _over_since(self, header: Header, step: str) -> Millis | None:
+        """Since when a step is over, by a history that is read once as long as it stays the same.
+
+        Raises `RunNotFound`, `CheckpointUnreadable`.
+        """
+        at, known = (header.run, step), self._known
+        if at not in known or known[at][0] != header.mark:
+            entries = (await self._services.store.newest(header)).entries
+            known.pop(at, None)
+            known[at] = (header.mark, _over_since(entries, step))
+            while len(known) > MOST_KNOWN:
+                del known[next(iter(known))]
+        return known[at][1]
 
     def _encoded(self, at: State, value: Any) -> Value:
         json_of(value, "the value of a state", LARGEST)
