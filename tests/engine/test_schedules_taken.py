@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import pytest
 
-from rewake import every
+from rewake import every, sleep, workflow
 from rewake.app import App
 from rewake.engine.schedules.scheduler import Scheduler
 from rewake.engine.schedules.schedules import Schedules
@@ -121,6 +121,33 @@ def test_who_moves_a_schedule_on_knows_what_was_just_started(
         assert found.skipped == len(found.became) - 1 > 0
 
     play([report(every(HOUR), takes=DAY)], body, sweep=5_000, lease=15_000)
+
+
+def test_a_run_of_another_workflow_is_not_the_run_before() -> None:
+    """It has the id that a nominal time's would have, and is not cancelled for the next one."""
+
+    @workflow
+    async def other() -> None:
+        await sleep(DAY)
+
+    async def body(bench: Bench, schedules: Schedules) -> None:
+        start, acted = Scheduler._start, asyncio.Event()
+        taken, _ = await bench.engine.start("other", {}, run="report:2023-11-14T23:00:00Z")
+
+        async def disturbed(*given: Any) -> str:
+            run = await start(*given)
+            if not acted.is_set():
+                acted.set()
+                await _pauses(schedules)
+            return run
+
+        with patch.object(Scheduler, "_start", disturbed):
+            await asyncio.sleep(2 * HOUR + 100)
+        assert (await bench.engine.get(taken.run)).cancels == 0
+        found = await schedules.get("report")
+        assert (found.started, found.last) == (1, "report:2023-11-15T00:00:00Z")
+
+    play([report(every(HOUR, overlap="cancel")), other], body, sweep=5_000, lease=15_000)
 
 
 def test_a_server_that_cannot_serve_it_does_not_hide_who_took_a_schedule() -> None:

@@ -361,7 +361,8 @@ class Schedules:
         if seen.next is None or seen.taken is None:
             return {}
         run = run_of_moment(seen, seen.next)
-        if await self._services.store.find(run) is None:
+        found = await self._services.store.find(run)
+        if found is None or (found.workflow, found.tenant) != (seen.workflow, seen.tenant):
             return {}
         became = [*seen.became, Became(seen.next, run=run)][-KEPT:]
         told = {"last": run, "started": seen.started + 1, "became": became, "taken": None}
