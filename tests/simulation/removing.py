@@ -28,7 +28,7 @@ LATER = 15.0
 """Seconds in which something late may come."""
 REMEMBERED = 60.0
 """Seconds for which ids are remembered beyond that."""
-SLACK = 1000.0
+SLACK = 2000.0
 """Seconds, after that, in which all must have gone: nobody looks more often than each minute, and
 what could not be archived waits for five."""
 SHORT = 3.0
