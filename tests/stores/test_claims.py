@@ -184,6 +184,29 @@ def test_a_look_that_an_arrival_overtakes_leaves_the_due_time_to_it() -> None:
     asyncio.run(main())
 
 
+def test_an_end_that_nothing_guards_leaves_its_run_due_where_it_is_just_being_claimed() -> None:
+    """A child's end was told twice at once: who told it first was to claim the run, and may die;
+    and the child, once it is told, tells it no more.
+    """
+    _, store = slow_store()
+    header = Header("r", "work", NOW, seed=1, runtime=1, due=NOW)
+    asked = Scheduled("a", Kind.CHILD, "child", "")
+
+    async def main() -> None:
+        await store.start(header, Started(NOW, Value("json", Raw(b"{}"))))
+        held = await store.claim("r", RunClaim("first", NOW, LEASE))
+        assert isinstance(held, Header)
+        await store.park(held, [asked], gap=1, wake=None, check_at=None, near=0)
+        assert (await store.header("r")).due is None
+        store._taking.add("r")  # as who told it first does meanwhile
+        end = Operation("r", "a", Kind.CHILD, "child")
+        told = await store.deliver(end, Outcome(OutcomeKind.OK), NOW, claim=RunClaim("b", NOW, 9))
+        assert not told.claimed
+        assert (await store.header("r")).due == NOW
+
+    asyncio.run(main())
+
+
 def test_who_stood_still_as_a_retry_came_to_wait_waits_in_its_place_no_more() -> None:
     """Else the end of a run would be told to a round that is over, and the retry wait for ever."""
     table, store = slow_store()

@@ -208,7 +208,9 @@ class Store(Signals):
         if wake and claim and not self._has(run):
             found = await self._taking_it(run, self.claim(run, claim, header))
             claimed = found if isinstance(found, Header) else None
-        if wake and claim is None:
+        # What guards the outcome else finds a run that nobody has claimed, as whoever was to do so
+        # died: of a child that tells of its end by itself, nothing does.
+        if wake and not claimed and (claim is None or operation.due is None):
             await self.hand_on(header)
         if claimed or not wake or claim is None:
             await self._unguard(operation)
