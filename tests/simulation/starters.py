@@ -189,9 +189,9 @@ class Crowd:
                 yield f"all of {runs} of {key} gave way"
             for name, newer in itertools.combinations(runs, 2):
                 since = max(doors.made[newer], self._world.chaos.last)
-                admission = doors.runs[name].header.admission
-                if admission is not None and not admission.takes_over:
-                    continue  # it was made too late for its place, and waits behind who came since
+                admissions = [doors.runs[each].header.admission for each in (name, newer)]
+                if any(each is not None and not each.takes_over for each in admissions):
+                    continue  # one was made too late for its place, and waits behind who came since
                 if {name, newer} <= {*done} and doors.over[name] > since + _SOON:
                     yield f"run {name} went on, and {newer} waited for it"
 
