@@ -90,6 +90,14 @@ def slow_store() -> tuple[Slow, Store]:
     )
 
 
+async def begun(store: Store, header: Header) -> Header:
+    """Start a run, and claim it."""
+    await store.start(header, Started(NOW, Value("json", Raw(b"{}"))))
+    held = await store.claim(header.run, RunClaim("first", NOW, LEASE))
+    assert isinstance(held, Header)
+    return held
+
+
 @pytest.mark.parametrize("lets_go", [retried, never_began])
 def test_a_task_that_was_tried_meanwhile_waits_as_long_as_that_said(
     lets_go: Callable[[Store], Awaitable[None]],
@@ -145,9 +153,7 @@ def test_a_look_at_a_run_that_has_gone_on_puts_nothing_off() -> None:
     header = Header("r", "work", NOW, seed=1, runtime=1, due=NOW)
 
     async def main() -> None:
-        await store.start(header, Started(NOW, Value("json", Raw(b"{}"))))
-        held = await store.claim("r", RunClaim("first", NOW, LEASE))
-        assert isinstance(held, Header)
+        held = await begun(store, header)
         soon = NOW + 500
         result = await store.park(held, [], gap=1, wake=soon, check_at=None, near=1_000)
         assert isinstance(result, Committed)
@@ -169,9 +175,7 @@ def test_a_look_that_an_arrival_overtakes_leaves_the_due_time_to_it() -> None:
     asked = Scheduled("a", Kind.TASK, "task", "")
 
     async def main() -> None:
-        await store.start(header, Started(NOW, Value("json", Raw(b"{}"))))
-        held = await store.claim("r", RunClaim("first", NOW, LEASE))
-        assert isinstance(held, Header)
+        held = await begun(store, header)
         result = await store.park(held, [asked], gap=1, wake=None, check_at=NOW, near=0)
         assert isinstance(result, Committed)
         looked = await store.header("r")
@@ -193,9 +197,7 @@ def test_an_end_that_nothing_guards_leaves_its_run_due_where_it_is_just_being_cl
     asked = Scheduled("a", Kind.CHILD, "child", "")
 
     async def main() -> None:
-        await store.start(header, Started(NOW, Value("json", Raw(b"{}"))))
-        held = await store.claim("r", RunClaim("first", NOW, LEASE))
-        assert isinstance(held, Header)
+        held = await begun(store, header)
         await store.park(held, [asked], gap=1, wake=None, check_at=None, near=0)
         assert (await store.header("r")).due is None
         store._taking.add("r")  # as who told it first does meanwhile
@@ -233,9 +235,7 @@ def test_who_stood_still_before_a_claim_begins_nothing_of_a_lap_that_is_removed(
     begins = Started(NOW, Value("json", Raw(b"{}")))
 
     async def main() -> None:
-        await store.start(header, begins)
-        held = await store.claim("r", RunClaim("first", NOW, LEASE))
-        assert isinstance(held, Header)
+        held = await begun(store, header)
         for _ in range(2):
             assert isinstance(await store.claim_task(claim("first")), Taken | Refused)
             result = await store.next_lap(held, [begins], cancels=0)
@@ -261,17 +261,14 @@ def test_who_stood_still_before_a_commit_leaves_nothing_of_what_is_over(
     large = Started(NOW, Value("json", Raw(b'"' + b"x" * 5_000 + b'"')))
 
     async def main() -> None:
-        await store.start(header, begins)
-        held = stale = await store.claim("r", RunClaim("first", NOW, LEASE))
-        assert isinstance(held, Header)
-        assert isinstance(stale, Header)
+        held = await begun(store, header)
         if is_removed:
             await store._table.delete([header_key("r")])
         else:
             result = await store.next_lap(held, [begins], cancels=0)
             assert isinstance(result, Committed)
             await store.look_after_laps(result.header, cancel=False)
-        assert isinstance(await store.commit(stale, [large], progress=True), Fenced)
+        assert isinstance(await store.commit(held, [large], progress=True), Fenced)
         assert not (await store._table.query(run_partition("r"), CHUNKS)).items
 
     asyncio.run(main())
