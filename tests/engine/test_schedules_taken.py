@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -84,6 +85,22 @@ def test_who_died_over_a_run_decides_that_it_is_in_time(
     play([report(schedule, takes=DAY)], body, sweep=5_000, lease=15_000)
 
 
+@contextmanager
+def behind_the_first_start(act: Callable[[], Awaitable[None]]) -> Iterator[None]:
+    """Do something once a run was started, and before that is written down."""
+    start, acted = Scheduler._start, asyncio.Event()
+
+    async def disturbed(*given: Any) -> str:
+        run = await start(*given)
+        if not acted.is_set():
+            acted.set()
+            await act()
+        return run
+
+    with patch.object(Scheduler, "_start", disturbed):
+        yield
+
+
 async def _pauses(schedules: Schedules) -> None:
     await schedules.pause("report")
     await schedules.resume("report")
@@ -104,16 +121,7 @@ def test_who_moves_a_schedule_on_knows_what_was_just_started(
     """
 
     async def body(bench: Bench, schedules: Schedules) -> None:
-        start, acted = Scheduler._start, asyncio.Event()
-
-        async def disturbed(*given: Any) -> str:
-            run = await start(*given)
-            if not acted.is_set():
-                acted.set()
-                await act(schedules)
-            return run
-
-        with patch.object(Scheduler, "_start", disturbed):
+        with behind_the_first_start(lambda: act(schedules)):
             await asyncio.sleep(2 * HOUR)
         assert await started(bench) == pytest.approx([2800], abs=20)
         found = await schedules.get("report")
@@ -131,17 +139,8 @@ def test_a_run_of_another_workflow_is_not_the_run_before() -> None:
         await sleep(DAY)
 
     async def body(bench: Bench, schedules: Schedules) -> None:
-        start, acted = Scheduler._start, asyncio.Event()
         taken, _ = await bench.engine.start("other", {}, run="report:2023-11-14T23:00:00Z")
-
-        async def disturbed(*given: Any) -> str:
-            run = await start(*given)
-            if not acted.is_set():
-                acted.set()
-                await _pauses(schedules)
-            return run
-
-        with patch.object(Scheduler, "_start", disturbed):
+        with behind_the_first_start(lambda: _pauses(schedules)):
             await asyncio.sleep(2 * HOUR + 100)
         assert (await bench.engine.get(taken.run)).cancels == 0
         found = await schedules.get("report")
