@@ -200,9 +200,8 @@ class Limits:
         if await self._store.put_off(asked, found, at=None, due=now, lease=lease) is None:
             return
         await self._store.leave_line(found.line)
-        for grant in grants:
-            if grant is not None:
-                await self._leave(grant.id, grant.holder)
+        for grant in filter(None, grants):
+            await self._leave(grant.id, grant.holder)
 
     async def _give_up(self, asked: Invocation, limit: Limited, line: Line | None) -> None:
         """Give back the place of a task that is not under way, and that in the line."""
@@ -210,7 +209,9 @@ class Limits:
             # Its item says that it waits there: who dies now has it looked at.
             await self._store.look_at(asked.run, asked.key, self._soon)
             await self._store.leave_line(line)
-        await self._leave_as(limit, asked.run, asked.key)
+        grant = await self._grant(limit, asked.run, asked.key)
+        if grant is not None:
+            await self._leave(limit.id, grant.holder)
 
     async def _refused(self, asked: Invocation, now: Millis) -> Failure | None:
         who = f"{asked.run}\0{asked.key}\0{asked.round}"
@@ -305,12 +306,6 @@ class Limits:
             kept = await self._caching.made(id, holder, now)
         came = await self._store.leave(id, holder, now, soon=self._soon, kept=kept)
         await self._send(came)
-
-    async def _leave_as(self, limit: Limited, run: str, key: str) -> None:
-        """Give back the place of a task or a run, by whatever grant it has it."""
-        grant = await self._grant(limit, run, key)
-        if grant is not None:
-            await self._leave(limit.id, grant.holder)
 
     async def _grant(self, limit: Limited, run: str, key: str) -> Grant | None:
         """The place that a task or a run has; None: it has none."""
