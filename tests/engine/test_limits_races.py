@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -195,6 +196,35 @@ def test_no_place_is_taken_from_who_begins_once_its_run_is_resumed() -> None:
         await begins
         assert [await bench.result(each.run, 200) for each in runs] == [1, 2, 3]
         assert begun == [1, -1, 3, -3, 2, -2]
+
+    virtually(ALL, body)
+
+
+def test_who_was_let_in_as_another_put_it_off_begins_at_once() -> None:
+    """Its places are given back, as its mark is another by now, and it asks for them again."""
+
+    async def body(bench: Bench) -> None:
+        let_in, (own, other) = asyncio.Event(), bench.share_messages(2)
+        bench.takers = itertools.repeat(own)
+        store: Any = bench.engine.services.store
+        put_off, claim = store.put_off, other.services.claims.task
+
+        async def late(*given: Any, **named: Any) -> Any:
+            await let_in.wait()
+            return await put_off(*given, **named)
+
+        async def slow(*given: Any, **named: Any) -> Any:
+            if not let_in.is_set():
+                let_in.set()
+                await asyncio.sleep(1)
+            return await claim(*given, **named)
+
+        store.put_off, other.services.claims.task = late, slow  # type: ignore[method-assign]
+        runs = [await bench.start("asks", which="one", n=n, seconds=10) for n in (1, 2)]
+        await asyncio.sleep(9)
+        bench.takers = itertools.repeat(other)
+        assert [await bench.result(each.run, 12) for each in runs] == [1, 2]
+        assert begun == [1, -1, 2, -2]
 
     virtually(ALL, body)
 

@@ -133,7 +133,7 @@ class Attempts(Operations):
         written = await self._update(
             self.layout.operation(run, key),
             when=_open_and_of(owner),
-            set={**UNOWNED, "not_before": at, "due": at, **more},
+            set={**UNOWNED, "mark": self._mark(), "not_before": at, "due": at, **more},
             add=add,
         )
         return written.ok

@@ -79,7 +79,7 @@ class Operations(Families):
                 return Refused(_gone(first))
             if header is not None and is_paused(header):  # who resumes it sends another message
                 return Refused(first)
-            fresh = [[Check("run", "absent")]]
+            fresh = [[Check("run", "absent"), *_seen(claim.seen or None)]]
             written = await self._update(where, when=fresh, set=begin, add=_ONE_MORE, create=first)
             lost = False
             if written.ok and await self._came_late(claim):
@@ -126,7 +126,7 @@ class Operations(Families):
             return Refused(found, suspect=deaths)
         guarded |= {"apart": is_suspect(deaths), "taken": found.owner or found.taken}
         same = [Check(name, "=", getattr(found, name)) for name in _HELD]
-        same += [] if claim.seen is None else [Check("mark", "=", claim.seen)]
+        same += _seen(claim.seen)
         # Who let go of it before it began gave the number back, and may have put it off.
         at = found.not_before
         same.append(Check("not_before", "absent" if at is None else "=", at))
@@ -363,6 +363,11 @@ class Operations(Families):
         """Remove the due time of a delivered outcome: the run's header covers it now."""
         if operation.due is not None:
             await self._update(self.layout.item(operation), set={"due": None})
+
+
+def _seen(mark: str | None) -> list[Check]:
+    """That a task has not been put off since it was let in. An item that was there is not made."""
+    return [] if mark is None else [Check("mark", "=", mark)]
 
 
 def _settling(operation: Operation, outcome: Outcome, due: Millis | None) -> dict[str, Any]:

@@ -210,7 +210,8 @@ class Store(Signals):
             claimed = found if isinstance(found, Header) else None
         # What guards the outcome else finds a run that nobody has claimed, as whoever was to do so
         # died: of a child that tells of its end by itself, nothing does.
-        if wake and not claimed and (claim is None or operation.due is None):
+        unguarded = operation.due is None and operation.kind.traits.of_run
+        if wake and not claimed and (claim is None or unguarded):
             await self.hand_on(header)
         if claimed or not wake or claim is None:
             await self._unguard(operation)

@@ -255,8 +255,9 @@ class Attempts:
         if operation.outcome is not None:
             claim = self._services.claim_to_carry_on(operation.run)
             return await self._store.redeliver(operation, claim)
-        if not operation.owner and operation.not_before is not None:
-            await self._again(invocation, operation.not_before)
+        if not operation.owner and (invocation.terms.limits or operation.not_before is not None):
+            # Somebody may have put it off since this one was let in, whose places are given back.
+            await self._again(invocation, operation.not_before or self._services.clock.now())
         return None
 
     async def _carry_out(
