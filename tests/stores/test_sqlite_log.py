@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
 
 from rewake.ledger import View
 from rewake.stores.keys import VIEWS, view_key
-from rewake.stores.sqlite.file import LOG_BYTES
+from rewake.stores.sqlite.file import LOG_BYTES, LOG_RESERVED, reserve_log
 from rewake.stores.sqlite.reader import SqliteReader
 from rewake.stores.sqlite.table import SqliteTable
+from rewake.stores.sqlite.writer import SETTLED
 
 
 def size_of_log(file: Path) -> Callable[[], int]:
@@ -70,3 +75,71 @@ def test_readers_of_ours_do_not_let_it_grow(tmp_path: Path) -> None:
             await table.close()
 
     asyncio.run(work())
+
+
+async def _fill(file: Path, is_enough: Callable[[int], bool]) -> int:
+    """Write views, each in a commit of its own, and copy the folder as a crash would leave it."""
+    table, n = SqliteTable(file), 0
+    try:
+        while not is_enough(n):
+            view = View(f"r{n}", "main", n)
+            await table.put(view_key(view), view)
+            n += 1
+    finally:
+        shutil.copytree(file.parent, file.parent.with_name("crashed"))
+        await table.close()
+    return n
+
+
+def test_a_log_that_is_reserved_is_read_as_far_as_it_was_written(tmp_path: Path) -> None:
+    """Whoever opens the file after a crash finds each write, those from before and from after."""
+    file, crashed = tmp_path / "own" / "a.db", tmp_path / "crashed" / "a.db"
+    file.parent.mkdir()
+    reserved: list[int] = []
+
+    def is_enough(n: int) -> bool:
+        if size_of_log(file)() >= LOG_RESERVED:
+            reserved.append(n)
+        return len(reserved) > 20
+
+    writes = asyncio.run(_fill(file, is_enough))
+    assert SETTLED <= reserved[0] < 500, "by its own pages it would have grown later"
+
+    async def read() -> None:
+        table = SqliteTable(crashed)
+        assert len((await table.query(VIEWS)).items) == writes
+        await table.close()
+
+    asyncio.run(read())
+
+
+def test_a_few_writes_reserve_nothing(tmp_path: Path) -> None:
+    """A command that writes one thing does not write megabytes."""
+    file = tmp_path / "own" / "a.db"
+    file.parent.mkdir()
+    asyncio.run(_fill(file, lambda n: n == SETTLED - 8))
+    assert size_of_log(tmp_path / "crashed" / "a.db")() < LOG_RESERVED
+
+
+def test_what_is_reserved_replaces_nothing_that_another_process_writes(tmp_path: Path) -> None:
+    """It is appended to what is there at that moment, and only what is missing."""
+    log = tmp_path / "a.db-wal"
+    log.write_bytes(b"frames")
+    reserve_log(tmp_path / "a.db")
+    assert log.read_bytes() == b"frames" + bytes(LOG_RESERVED - 6)
+    log.write_bytes(b"x" * (LOG_RESERVED + 5))
+    reserve_log(tmp_path / "a.db")
+    assert log.read_bytes() == b"x" * (LOG_RESERVED + 5)
+
+
+def test_nothing_is_reserved_where_there_is_little_room_or_no_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left of the disk is for what has to be kept."""
+    reserve_log(tmp_path / "a.db")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "a.db-wal").write_bytes(b"")
+    room = Mock(return_value=Mock(free=LOG_RESERVED))
+    monkeypatch.setattr(shutil, "disk_usage", room)
+    reserve_log(tmp_path / "a.db")
+    assert size_of_log(tmp_path / "a.db")() == 0

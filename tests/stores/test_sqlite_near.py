@@ -101,3 +101,37 @@ def test_a_slow_disk_is_left_to_the_thread(tmp_path: Path, monkeypatch: pytest.M
         assert where != [threading.get_ident()]
 
     asyncio.run(main())
+
+
+def test_who_waits_with_one_that_is_cancelled_is_answered(tmp_path: Path) -> None:
+    """The first of those that share a commit makes it; if that one is cancelled, it is made yet."""
+
+    async def main() -> None:
+        table = SqliteTable(tmp_path / "a.db")
+        await table.put(H, HEADER)
+        first, second = (
+            asyncio.ensure_future(table.update(H, add={"arrivals": n})) for n in (1, 2)
+        )
+        asyncio.get_running_loop().call_soon(first.cancel)
+        assert (await asyncio.wait_for(second, 60)).ok
+        assert first.cancelled()
+        assert (await table.get(H)).arrivals == 3, "what was asked for is done, though nobody waits"
+        await table.close()
+
+    asyncio.run(main())
+
+
+def test_a_coroutine_that_is_thrown_away_holds_up_no_other(tmp_path: Path) -> None:
+    """Its write is made with the others, and their loop goes on."""
+
+    async def main() -> None:
+        table = SqliteTable(tmp_path / "a.db")
+        await table.put(H, HEADER)
+        thrown = table.update(H, add={"arrivals": 1})
+        thrown.send(None)
+        thrown.close()
+        assert (await asyncio.wait_for(table.update(H, add={"arrivals": 2}), 60)).ok
+        assert (await table.get(H)).arrivals == 3
+        await table.close()
+
+    asyncio.run(main())

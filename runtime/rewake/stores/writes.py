@@ -104,6 +104,19 @@ _FEW_HAVE: Mapping[str, int] = {
 }
 """Room for fields that few have; some of them have names beside it."""
 _few_have = attrgetter(*_FEW_HAVE)
+_SOME_SIZE = (
+    "tenant",
+    "admission",
+    "status",
+    "labels",
+    "digest_key",
+    "cancel",
+    "error",
+    "lost_turn",
+)
+"""Fields of no fixed size that few have."""
+_rare = attrgetter(*_FEW_HAVE, *_SOME_SIZE)
+_NONE_RARE = _rare(Header("", "", 0, 0, 0))
 HELD_OFF = "!"
 """Instead of what a run hears: signals wait a moment, so that its holder can end or suspend it."""
 FORCE = 10**6
@@ -393,6 +406,8 @@ def room_for_tail(header: Header) -> int:
     """How many bytes of history fit into a header, beside its names and what was said of it."""
     run = 2 * len(header.run)  # It is in the item's key as well.
     names = stored_size(header.workflow) + stored_size(header.key)
+    if _rare(header) == _NONE_RARE and header.lap.number == FIRST:
+        return HEADER_BYTES - FIXED_BYTES - run - names
     changed = sum(compress(_FEW_HAVE.values(), _few_have(header)))
     changed += len(_encode(_whose(header))) if header.tenant or header.admission else 0
     changed += stored_size(header.hears) if header.hears else 0

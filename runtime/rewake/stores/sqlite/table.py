@@ -22,7 +22,7 @@ from rewake import forks
 from rewake.errors import StoreUnavailable
 from rewake.records import Item, Millis
 from rewake.stores.items import change, encode, proved
-from rewake.stores.sqlite.file import OpenFile, connect, refuse_foreign, translate
+from rewake.stores.sqlite.file import OpenFile, connect, refuse_foreign, reserve_log, translate
 from rewake.stores.sqlite.rows import Rows
 from rewake.stores.sqlite.writer import Writer
 from rewake.stores.table import Due, Key, Page, Spread, T, When, Written
@@ -61,7 +61,9 @@ class SqliteTable:
         self._threaded = threaded
         self._path = file
         self._reading = threading.Lock()
-        self._writer = Writer(far, near)
+        self._writer = Writer(
+            far, near, partial(reserve_log, file) if durable and threaded else None
+        )
         forks.withhold(self)
 
     def after_fork(self) -> list[int]:

@@ -34,6 +34,8 @@ from rewake.stores.sqlite.rows import Rows
 
 FEW = 8
 """The most jobs that are committed near."""
+SETTLED = 32
+"""After so many commits `reserve` is called, once: who makes a few is not held up by it."""
 FAST = 0.002
 """The most seconds that a commit takes, on average, while jobs are committed near."""
 
@@ -42,13 +44,15 @@ class Writer:
     """Runs jobs in shared transactions, on `far`, or on `near` if given.
 
     Without `near` there is no thread either: each job is a transaction of its own, in the caller.
-    `commits` counts the transactions that changed something.
+    `commits` counts the transactions that changed something. `reserve`: what the far thread does
+    once the process has made a few of them.
     """
 
-    def __init__(self, far: Rows, near: Rows | None) -> None:
+    def __init__(self, far: Rows, near: Rows | None, reserve: Callable[[], None] | None) -> None:
         self.commits = 0
         self._far = far
         self._near = near
+        self._reserve = reserve
         self._active = threading.local()
         self._gate = threading.Lock()
         self._closed = False
@@ -90,10 +94,24 @@ class Writer:
             self.refuse_if_closed()
             self._waiting.append(job)
             if len(self._waiting) == 1:
-                loop.call_soon(self._commit_near)
+                await self._lead(loop)
         else:
             self._enqueue([job])
         return await job.future
+
+    async def _lead(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Commit what waits, once the loop has run what was ready.
+
+        Who waits first commits for all: a callback would have to wake it by one more turn of the
+        loop.
+        """
+        try:
+            await asyncio.sleep(0)
+        except BaseException:
+            if not loop.is_closed():
+                loop.call_soon(self._commit_near)
+            raise
+        self._commit_near()
 
     async def close(self) -> None:
         """Finish the writes that wait, then close the connections."""
@@ -175,6 +193,8 @@ class Writer:
             self._active.rows = None
         if connection.total_changes != before:
             self.commits += 1
+            if self.commits == SETTLED and (reserve := self._reserve) is not None:
+                self._enqueue([_Job(lambda _: reserve(), False, None, None)])
             # A moving average, so that one slow commit does not count for long.
             self._pace += (time.perf_counter() - began - self._pace) / 8
         return ends
@@ -251,6 +271,7 @@ def _answer(jobs: Sequence[_Job], ends: Sequence[_End]) -> None:
     by_loop: dict[Any, list[tuple[Any, _End]]] = {}
     for job, end in zip(jobs, ends, strict=True):
         by_loop.setdefault(job.loop, []).append((job.future, end))
+    by_loop.pop(None, None)  # of what nobody waits for
     for loop, answers in by_loop.items():
         with suppress(RuntimeError):  # A closed loop: nobody waits there any more.
             loop.call_soon_threadsafe(_resolve, answers)
