@@ -74,7 +74,13 @@ async def gathered(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         found.tasks.difference_update(tasks)
 
 
-async def _asked(ask: Callable[P, Asked[T]], *args: P.args, **named: P.kwargs) -> T:
+def _asked(ask: Callable[P, Asked[T]], *args: P.args, **named: P.kwargs) -> Asked[T]:
+    if _patience.get() is None:
+        return ask(*args, **named)
+    return _asked_again(ask, *args, **named)
+
+
+async def _asked_again(ask: Callable[P, Asked[T]], *args: P.args, **named: P.kwargs) -> T:
     tries = 0
     while True:
         try:
@@ -131,7 +137,7 @@ class PatientTable:
         """As of the table. What is one write is repeated as one."""
         if not self.joins or _patience.get() is None:
             return self._table.together(work)
-        return _asked(self._whole, work)
+        return _asked_again(self._whole, work)
 
     async def _whole(self, work: Callable[[], Awaitable[T]]) -> T:
         token = _patience.set(None)

@@ -143,7 +143,7 @@ class Writer:
             self._enqueue(jobs)
             return
         ends = self._commit(self._near, jobs)
-        if all(end.error is not None and is_busy(end.error) for end in ends):
+        if ends[0].error is not None and all(map(_found_busy, ends)):
             self._enqueue(jobs)
         else:
             _resolve([(job.future, end) for job, end in zip(jobs, ends, strict=True)])
@@ -214,6 +214,10 @@ class _End(NamedTuple):
 
     value: Any
     error: BaseException | None
+
+
+def _found_busy(end: _End) -> bool:
+    return end.error is not None and is_busy(end.error)
 
 
 class _HalfDone(Exception):
