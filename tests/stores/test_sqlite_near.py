@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -132,6 +134,67 @@ def test_a_coroutine_that_is_thrown_away_holds_up_no_other(tmp_path: Path) -> No
         thrown.close()
         assert (await asyncio.wait_for(table.update(H, add={"arrivals": 2}), 60)).ok
         assert (await table.get(H)).arrivals == 3
+        await table.close()
+
+    asyncio.run(main())
+
+
+def test_a_coroutine_that_nobody_continues_holds_up_no_other(tmp_path: Path) -> None:
+    """Whoever drives it by hand may leave it where it waits, and what shares its commit is made."""
+
+    async def main() -> None:
+        table = SqliteTable(tmp_path / "a.db")
+        await table.put(H, HEADER)
+        left = table.update(H, add={"arrivals": 1})
+        left.send(None)
+        assert (await asyncio.wait_for(table.update(H, add={"arrivals": 2}), 60)).ok
+        assert (await table.get(H)).arrivals == 3
+        left.close()
+        await table.close()
+
+    asyncio.run(main())
+
+
+def test_who_waits_deep_in_its_stack_fails_no_other(tmp_path: Path) -> None:
+    """What shares its commit runs on no stack of another's, which may have no room for it."""
+
+    async def deep(levels: int, table: SqliteTable) -> Any:
+        if levels:
+            return await deep(levels - 1, table)
+        return await table.update(H, add={"arrivals": 1})
+
+    async def main() -> None:
+        table, limit = SqliteTable(tmp_path / "a.db"), sys.getrecursionlimit()
+        await table.put(H, HEADER)
+        outcomes = set()
+        for levels in range(limit - 60, limit - 5):
+            first = asyncio.ensure_future(deep(levels, table))
+            second = asyncio.ensure_future(table.update(H, add={"arrivals": 1}))
+            assert (await asyncio.wait_for(second, 60)).ok, levels
+            await asyncio.wait([first])
+            outcomes.add(type(first.exception()))
+        assert outcomes == {type(None), RecursionError}, "the limit is reached on the way"
+        await table.close()
+
+    asyncio.run(main())
+
+
+def test_who_waits_alone_is_answered_by_the_turn_that_commits(tmp_path: Path) -> None:
+    """A lone write takes one turn of the loop: the commit is made there, and its caller goes on."""
+
+    async def main() -> None:
+        table, turns, loop = SqliteTable(tmp_path / "a.db"), 0, asyncio.get_running_loop()
+        await table.put(H, HEADER)
+
+        def turn() -> None:
+            nonlocal turns
+            turns += 1
+            counting[0] = loop.call_soon(turn)
+
+        counting = [loop.call_soon(turn)]
+        await table.update(H, add={"arrivals": 1})
+        counting[0].cancel()
+        assert turns == 1
         await table.close()
 
     asyncio.run(main())

@@ -92,26 +92,15 @@ class Writer:
         job = _Job(work, several, loop, loop.create_future())
         if loop is self._home or self._settle_in(loop):
             self.refuse_if_closed()
+            first = not self._waiting
+            if first:  # If a deep stack has no room for this, nobody waits for who was not asked.
+                loop.call_soon(self._commit_near)
             self._waiting.append(job)
-            if len(self._waiting) == 1:
-                await self._lead(loop)
+            if first:  # Its turn comes right behind that: it is not woken by one more.
+                await asyncio.sleep(0)
         else:
             self._enqueue([job])
         return await job.future
-
-    async def _lead(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Commit what waits, once the loop has run what was ready.
-
-        Who waits first commits for all: a callback would have to wake it by one more turn of the
-        loop.
-        """
-        try:
-            await asyncio.sleep(0)
-        except BaseException:
-            if not loop.is_closed():
-                loop.call_soon(self._commit_near)
-            raise
-        self._commit_near()
 
     async def close(self) -> None:
         """Finish the writes that wait, then close the connections."""
