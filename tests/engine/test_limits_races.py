@@ -201,7 +201,9 @@ def test_no_place_is_taken_from_who_begins_once_its_run_is_resumed() -> None:
 
 
 def test_who_was_let_in_as_another_put_it_off_begins_at_once() -> None:
-    """Its places are given back, as its mark is another by now, and it asks for them again."""
+    """Its places are given back, as its mark is another by now, and it asks for them again: also of
+    this process, once it has given them back.
+    """
 
     async def body(bench: Bench) -> None:
         let_in, (own, other) = asyncio.Event(), bench.share_messages(2)
@@ -219,6 +221,12 @@ def test_who_was_let_in_as_another_put_it_off_begins_at_once() -> None:
                 await asyncio.sleep(1)
             return await claim(*given, **named)
 
+        async def give_back(*given: Any) -> None:
+            await asyncio.sleep(0.05)
+            await done(*given)
+
+        limits: Any = other.services.limits
+        done, limits.done = limits.done, give_back
         store.put_off, other.services.claims.task = late, slow  # type: ignore[method-assign]
         runs = [await bench.start("asks", which="one", n=n, seconds=10) for n in (1, 2)]
         await asyncio.sleep(9)

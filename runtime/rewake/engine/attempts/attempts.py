@@ -56,6 +56,7 @@ class Attempts:
         self._services = services
         self._store = services.store
         self._deliveries = deliveries
+        self._next: dict[tuple[str, str], tuple[Invocation, Millis]] = {}
         services.take = self._begin_in_slot
 
     async def handle(self, invocation: Invocation) -> bool:
@@ -136,7 +137,7 @@ class Attempts:
                 return await self._begin_limited(claim, invocation, stay)
             return await self._begin_claimed(claim, invocation, stay)
         finally:
-            self._no_more(here, claim.owner)
+            await self._no_more(here, claim.owner)
 
     async def _begin_limited(
         self, claim: TaskClaim, invocation: Invocation, stay: Stay | None
@@ -150,7 +151,7 @@ class Attempts:
             return await self._deliver(blank, *admitted, sole=sole, joined=joined)
         if isinstance(admitted, PutOff):
             if admitted.at is not None:
-                await self._again(invocation, admitted.at)
+                self._again(invocation, admitted.at)
             return None
         claim = msgspec.structs.replace(claim, seen=admitted.seen)
         try:
@@ -182,11 +183,17 @@ class Attempts:
             if first:
                 del queued[here]
 
-    def _no_more(self, here: tuple[str, str], owner: str) -> None:
-        """Note that this process carries the task out no more, so that it may be begun again."""
+    async def _no_more(self, here: tuple[str, str], owner: str) -> None:
+        """Note that this process carries the task out no more, so that it may be begun again.
+
+        The message by which it is goes out only now: while it is noted, one that comes here is
+        taken for one that came twice.
+        """
         self._services.beats.end(owner)
         if self._services.attempts.get(here) == owner:
             del self._services.attempts[here]
+        if (asked := self._next.pop(here, None)) is not None:
+            await self._send_again(*asked)
 
     async def carry_out(self, invocation: Invocation, operation: Operation) -> None:
         """Carry out one attempt at a task that is claimed already, in a slot that is reserved."""
@@ -196,8 +203,10 @@ class Attempts:
             with _carrying(operation):
                 delivery = await self._held(operation, owner, invocation)
         finally:
-            self._no_more(here, owner)
-            self._services.slots.release()
+            try:
+                await self._no_more(here, owner)
+            finally:
+                self._services.slots.release()
         if delivery is not None:
             await self._deliveries.follow(delivery)
 
@@ -248,7 +257,7 @@ class Attempts:
         if operation.round < invocation.round:
             now, settings = self._services.clock.now(), self._services.settings
             free = free_at(operation, now, settings.lease, settings.skew)
-            await self._again(invocation, free)
+            self._again(invocation, free)
             return None
         if operation.round > invocation.round:
             return None  # nobody waits for a round that is over
@@ -257,7 +266,7 @@ class Attempts:
             return await self._store.redeliver(operation, claim)
         if not operation.owner and (invocation.terms.limits or operation.not_before is not None):
             # Somebody may have put it off since this one was let in, whose places are given back.
-            await self._again(invocation, operation.not_before or self._services.clock.now())
+            self._again(invocation, operation.not_before or self._services.clock.now())
         return None
 
     async def _carry_out(
@@ -396,7 +405,7 @@ class Attempts:
         if await self._insist(
             lambda: self._store.retry_task(run, key, owner, at=at, due=due, told=told, **over)
         ):
-            await self._again(asked, at)
+            self._again(asked, at)
 
     async def _fail(
         self, operation: Operation, owner: str, failure: Failure, asked: Invocation
@@ -444,10 +453,14 @@ class Attempts:
         run, key = operation.run, operation.key
         at = self._services.elsewhere.put_back(run, key, reason)
         if await self._store.release_task(run, key, owner, at):
-            await self._again(invocation, at)
+            self._again(invocation, at)
         return None
 
-    async def _again(self, invocation: Invocation, at: Millis) -> None:
+    def _again(self, invocation: Invocation, at: Millis) -> None:
+        """Let the task be asked for again, for that moment, once nothing of this is under way."""
+        self._next[invocation.run, invocation.key] = invocation, at
+
+    async def _send_again(self, invocation: Invocation, at: Millis) -> None:
         services, run, key = self._services, invocation.run, invocation.key
         later = at > services.clock.now() + services.settings.horizon
         if invocation.tag:
