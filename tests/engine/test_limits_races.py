@@ -200,6 +200,31 @@ def test_no_place_is_taken_from_who_begins_once_its_run_is_resumed() -> None:
     virtually(ALL, body)
 
 
+def test_a_run_that_is_paused_as_its_task_is_let_in_keeps_no_place() -> None:
+    """Its task begins no attempt, which others would wait for as long as the run is paused."""
+
+    async def body(bench: Bench) -> None:
+        claims: Any = bench.engine.services.claims
+        claim, let_in, paused = claims.task, asyncio.Event(), asyncio.Event()
+
+        async def slow(*given: Any) -> Any:
+            let_in.set()
+            await paused.wait()
+            return await claim(*given)
+
+        claims.task = slow
+        first = await bench.start("asks", which="one", n=1, seconds=10)
+        await let_in.wait()
+        await bench.engine.pause(first.run)
+        paused.set()
+        second = await bench.start("asks", which="one", n=2, seconds=10)
+        assert await bench.result(second.run, 12) == 2
+        await bench.engine.resume(first.run)
+        assert await bench.result(first.run, 12) == 1
+
+    virtually(ALL, body)
+
+
 def test_who_was_let_in_as_another_put_it_off_begins_at_once() -> None:
     """Its places are given back, as its mark is another by now, and it asks for them again: also of
     this process, once it has given them back.

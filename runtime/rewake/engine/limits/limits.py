@@ -192,14 +192,18 @@ class Limits:
 
     async def _set_aside(self, asked: Invocation, found: Operation | None, now: Millis) -> None:
         """Give back what a task was let in to while its run is paused: it queues up again later."""
-        if found is None or found.line is None or found.owner:
+        if found is not None and found.owner:
             return
         grants = [await self._grant(limit, asked.run, asked.key) for limit in _places(asked.terms)]
+        line = None if found is None else found.line
+        if line is None and not any(grants):
+            return
         # First: who dies behind it leaves a place that lets in nobody, and no task without one.
         lease = self._services.settings.lease
         if await self._store.put_off(asked, found, at=None, due=now, lease=lease) is None:
             return
-        await self._store.leave_line(found.line)
+        if line is not None:
+            await self._store.leave_line(line)
         for grant in filter(None, grants):
             await self._leave(grant.id, grant.holder)
 
