@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -12,12 +12,14 @@ import pytest
 from rewake.clock import SystemClock
 from rewake.errors import StoreUnavailable
 from rewake.kinds import Kind, OutcomeKind
-from rewake.records import Header, Operation, Outcome, Scheduled, Started, Value
+from rewake.noted import Try
+from rewake.records import Failure, Header, Operation, Outcome, Scheduled, Started, Value
 from rewake.states import RunState
 from rewake.stores.answers import Committed, RunClaim, TaskClaim
 from rewake.stores.memory import MemoryTable
 from rewake.stores.protocol import Store
 from rewake.stores.reads import TRIES
+from rewake.stores.table import Written
 from tests.stores.test_joins import Heard
 
 T = TypeVar("T")
@@ -78,6 +80,43 @@ def test_each_is_recognised_by_what_it_wrote() -> None:
         assert delivery.claimed
         assert delivery.header is not None
         assert delivery.header.epoch == 2
+
+    asyncio.run(main())
+
+
+class DenyingOne(MemoryTable):
+    """Makes a change, and says once that it failed."""
+
+    denies = False
+
+    async def update(self, *given: Any, **named: Any) -> Written:
+        written = await super().update(*given, **named)
+        if self.denies:
+            self.denies = False
+            raise StoreUnavailable("it was done, and is denied")
+        return written
+
+
+@pytest.mark.parametrize("way", ["retry", "release", "lose"])
+def test_a_task_that_was_let_go_is_known_to_be(way: str) -> None:
+    """Else no message is sent for its next attempt, which then waits for a sweep."""
+    failure = Failure("ValueError", "no")
+
+    async def main() -> None:
+        table, marks = DenyingOne(), iter(map(str, range(10_000)))
+        store = Store(table, table, mark=lambda: next(marks), clock=SystemClock(), here=Heard())
+        await store.start(Header("r", "main", 1, seed=1, runtime=1), Started(1, VALUE))
+        await store.claim_task(TaskClaim("r", "a", "task", "worker", 1, 60_000))
+        calls: Mapping[str, Callable[[], Awaitable[bool]]] = {
+            "retry": lambda: store.retry_task(
+                "r", "a", "worker", at=9, failure=failure, tries=[Try(1, 1, 2)]
+            ),
+            "release": lambda: store.release_task("r", "a", "worker", 9),
+            "lose": lambda: store.lose_task("r", "a", "worker", 9, failure),
+        }
+        table.denies = True
+        assert await calls[way]()
+        assert not await calls[way](), "it holds it no more"
 
     asyncio.run(main())
 

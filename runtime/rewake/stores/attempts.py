@@ -130,13 +130,15 @@ class Attempts(Operations):
         add: Mapping[str, int] = {},
         **more: Any,
     ) -> bool:
+        mark = self._mark()
         written = await self._update(
             self.layout.operation(run, key),
             when=_open_and_of(owner),
-            set={**UNOWNED, "mark": self._mark(), "not_before": at, "due": at, **more},
+            set={**UNOWNED, "mark": mark, "not_before": at, "due": at, **more},
             add=add,
         )
-        return written.ok
+        freed: Operation | None = written.item
+        return written.ok or (freed is not None and freed.mark == mark)
 
 
 def _open_and_of(owner: str) -> When:
