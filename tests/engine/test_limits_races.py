@@ -6,12 +6,14 @@ import asyncio
 import itertools
 from typing import Any
 
+import msgspec
 import pytest
 
 from rewake import concurrency, sleep, step, task, workflow
 from rewake.app import App
-from rewake.engine.limits.limits import _message
-from rewake.records import Header
+from rewake.engine.limits.limits import LAST, _message
+from rewake.records import Header, Invocation
+from rewake.stores.answers import TaskClaim
 from rewake.tags import Served
 from tests.support.emptied import emptied
 from tests.support.virtual import Bench, virtually
@@ -260,6 +262,32 @@ def test_who_was_let_in_as_another_put_it_off_begins_at_once() -> None:
         assert begun == [1, -1, 2, -2]
 
     virtually(ALL, body)
+
+
+@pytest.mark.parametrize("which", ["one", "both"])
+def test_who_was_put_off_for_long_as_it_was_let_in_begins_at_once(which: str) -> None:
+    """Also one with a tag, which is found by its due time: that is at once by then."""
+
+    async def body(bench: Bench) -> None:
+        services: Any = bench.engine.services
+        store, claim, put_off = services.store, services.claims.task, list[bool]()
+
+        async def late(wanted: TaskClaim) -> Any:
+            if not put_off:
+                found = await store.operation(wanted.run, wanted.key)
+                asked = Invocation(wanted.run, wanted.key, wanted.name, tag=wanted.tag)
+                asked = msgspec.structs.replace(asked, terms=wanted.terms)
+                due = services.clock.now() + LAST
+                kept = await store.put_off(asked, found, at=None, due=due, lease=30_000)
+                put_off.append(kept is not None)
+            return await claim(wanted)
+
+        services.claims.task = late
+        run = await bench.start("asks", which=which, n=1, seconds=10)
+        assert await bench.result(run.run, 11) == 1
+        assert put_off == [True]
+
+    virtually(ALL, body, served=Served(frozenset({"gpu"})))
 
 
 def test_who_has_ended_a_run_takes_no_place_from_its_retry() -> None:

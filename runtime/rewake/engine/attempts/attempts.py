@@ -203,10 +203,8 @@ class Attempts:
             with _carrying(operation):
                 delivery = await self._held(operation, owner, invocation)
         finally:
-            try:
-                await self._no_more(here, owner)
-            finally:
-                self._services.slots.release()
+            self._services.slots.release()
+            await self._no_more(here, owner)
         if delivery is not None:
             await self._deliveries.follow(delivery)
 
@@ -266,7 +264,10 @@ class Attempts:
             return await self._store.redeliver(operation, claim)
         if not operation.owner and (invocation.terms.limits or operation.not_before is not None):
             # Somebody may have put it off since this one was let in, whose places are given back.
-            self._again(invocation, operation.not_before or self._services.clock.now())
+            at = operation.not_before or self._services.clock.now()
+            if invocation.tag:  # who serves that finds it by its due time alone
+                await self._store.look_at(operation.run, operation.key, at)
+            self._again(invocation, at)
         return None
 
     async def _carry_out(
