@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from rewake import concurrency, sleep, step, task, workflow
+from rewake import concurrency, rate, sleep, step, task, workflow
 from rewake.app import App
 from rewake.engine.limits.limits import LAST, _message
 from rewake.records import Header, Invocation
@@ -48,6 +48,12 @@ async def one(n: int, seconds: float) -> int:
     return n
 
 
+@task(limits=[SECOND, rate(1, per=600)])
+async def rare(n: int, seconds: float) -> int:
+    begun.append(n)
+    return n
+
+
 @task(limits=FIRST, cache=600)
 async def kept(n: int, seconds: float) -> int:
     begun.append(n)
@@ -57,7 +63,8 @@ async def kept(n: int, seconds: float) -> int:
 
 @workflow
 async def asks(which: str, n: int, seconds: float) -> int:
-    return await {"tried": tried, "both": both, "one": one, "kept": kept}[which](n, seconds)
+    tasks = {"tried": tried, "both": both, "one": one, "kept": kept, "rare": rare}
+    return await tasks[which](n, seconds)
 
 
 def begin(n: int) -> None:
@@ -88,7 +95,7 @@ async def within_both(n: int, seconds: float) -> int:
     return await _within(n, seconds)
 
 
-ALL = [asks, tried, both, one, within_first, within_second, within_both]
+ALL = [asks, tried, both, one, rare, within_first, within_second, within_both]
 
 
 def test_a_look_that_comes_late_hides_no_retry() -> None:
@@ -223,6 +230,32 @@ def test_a_run_that_is_paused_as_its_task_is_let_in_keeps_no_place() -> None:
         assert await bench.result(second.run, 12) == 2
         await bench.engine.resume(first.run)
         assert await bench.result(first.run, 12) == 1
+
+    virtually(ALL, body)
+
+
+def test_who_was_let_in_as_another_put_it_off_for_long_keeps_no_place() -> None:
+    """Two were told of it at once, and the second has reserved another moment for it."""
+
+    async def body(bench: Bench) -> None:
+        claims: Any = bench.engine.services.claims
+        other, claim, put_off = bench.another(), claims.task, list[str]()
+        other.open(sweep=False)
+
+        async def late(wanted: TaskClaim) -> Any:
+            if not put_off:
+                put_off.append(wanted.run)
+                asked = Invocation(wanted.run, wanted.key, wanted.name)
+                await other.handle(msgspec.structs.replace(asked, terms=wanted.terms))
+            return await claim(wanted)
+
+        claims.task = late
+        first = await bench.start("asks", which="rare", n=1, seconds=1)
+        await asyncio.sleep(1)
+        second = await bench.start("asks", which="one", n=2, seconds=10)
+        assert await bench.result(second.run, 12) == 2
+        assert await bench.result(first.run, 600) == 1
+        assert put_off == [first.run]
 
     virtually(ALL, body)
 

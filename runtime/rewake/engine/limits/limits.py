@@ -335,7 +335,8 @@ class Limits:
         if found.owner:
             return False  # by that attempt, or whoever takes it over
         by_all = now if ended else now + settings.skew  # else somebody may have begun it
-        return gone or ((found.not_before or 0) > by_all and found.reserved <= found.number)
+        later = (found.not_before or 0) > by_all  # perhaps by a moment that is reserved for it
+        return gone or (later and (ended or found.reserved <= found.number))
 
     # --- who is let in ---------------------------------------------------------------------
 
