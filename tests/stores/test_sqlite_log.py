@@ -143,3 +143,28 @@ def test_nothing_is_reserved_where_there_is_little_room_or_no_log(
     monkeypatch.setattr(shutil, "disk_usage", room)
     reserve_log(tmp_path / "a.db")
     assert size_of_log(tmp_path / "a.db")() == 0
+
+
+def test_the_log_of_a_file_behind_a_link_is_found(tmp_path: Path) -> None:
+    """It lies beside the file itself: a reader reads it, it counts, and no child inherits it."""
+
+    def inherited(table: SqliteTable) -> set[int]:
+        return {os.fstat(each).st_ino for each in table.after_fork()}
+
+    (tmp_path / "own").mkdir()
+    link, file = tmp_path / "a.db", tmp_path / "own" / "b.db"
+    log = Path(f"{file}-wal").stat
+    link.symlink_to(file)
+
+    async def work() -> None:
+        table, view = SqliteTable(link), View("r", "main", 1)
+        await table.put(view_key(view), view)
+        reader = SqliteReader(link)
+        assert [item for _, item in (await reader.query(VIEWS)).items] == [view]
+        assert not reader.has_changed()
+        await reader.close()
+        assert table.size == file.stat().st_size + size_of_log(file)()
+        assert log().st_ino in inherited(table)
+        await table.close()
+
+    asyncio.run(work())

@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
+from os import PathLike
 from pathlib import Path
 from typing import Any, cast
 
@@ -51,6 +52,11 @@ LOG_RESERVED = 4 * 1024 * 1024
 """So many bytes of the log are reserved: it is written from its start again after 1,000 pages."""
 
 _SYNCHRONOUS_OFF, _SYNCHRONOUS_FULL = 0, 2
+
+
+def real(path: str | PathLike[str]) -> Path:
+    """Where a file really lies: SQLite follows links, and keeps the log beside that."""
+    return Path(os.path.realpath(path))
 
 
 def refuse_foreign(file: Path, busy: float) -> None:

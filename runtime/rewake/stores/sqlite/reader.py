@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from rewake.errors import StoreUnavailable
 from rewake.records import Millis
-from rewake.stores.sqlite.file import connect_to_read, translate
+from rewake.stores.sqlite.file import connect_to_read, real, translate
 from rewake.stores.sqlite.rows import Rows
 from rewake.stores.table import Due, Key, Page, Spread, T
 
@@ -25,7 +25,7 @@ class SqliteReader:
     spread = Spread()
 
     def __init__(self, path: str | PathLike[str], *, busy: float = 5.0) -> None:
-        self._file = file = Path(path).absolute()
+        self._file = file = real(path)
         self._alone, self._stamp = not _log_of(file).exists(), _stamp(file)
         try:
             self._rows = Rows(connect_to_read(file, busy))

@@ -22,7 +22,14 @@ from rewake import forks
 from rewake.errors import StoreUnavailable
 from rewake.records import Item, Millis
 from rewake.stores.items import change, encode, proved
-from rewake.stores.sqlite.file import OpenFile, connect, refuse_foreign, reserve_log, translate
+from rewake.stores.sqlite.file import (
+    OpenFile,
+    connect,
+    real,
+    refuse_foreign,
+    reserve_log,
+    translate,
+)
 from rewake.stores.sqlite.rows import Rows
 from rewake.stores.sqlite.writer import Writer
 from rewake.stores.table import Due, Key, Page, Spread, T, When, Written
@@ -49,7 +56,7 @@ class SqliteTable:
         durable: bool = True,
         busy: float = 5.0,
     ) -> None:
-        file = Path(path).absolute()
+        file = real(path)
         try:
             refuse_foreign(file, busy)
             far = Rows(connect(file, durable, busy))
@@ -57,7 +64,7 @@ class SqliteTable:
             self._reader = Rows(connect(file, durable, busy)) if threaded else far
         except sqlite3.Error as error:
             raise translate(error, f"{file}: ") from error
-        self._file = OpenFile(file)
+        self._file = OpenFile(Path(path).absolute())
         self._threaded = threaded
         self._path = file
         self._reading = threading.Lock()
