@@ -167,7 +167,7 @@ def test_who_waits_deep_in_its_stack_fails_no_other(tmp_path: Path) -> None:
         table, limit = SqliteTable(tmp_path / "a.db"), sys.getrecursionlimit()
         await table.put(H, HEADER)
         outcomes = set()
-        for levels in range(limit - 60, limit - 5):
+        for levels in range(limit - 160, limit - 5):
             first = asyncio.ensure_future(deep(levels, table))
             second = asyncio.ensure_future(table.update(H, add={"arrivals": 1}))
             assert (await asyncio.wait_for(second, 60)).ok, levels
