@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -204,6 +206,51 @@ def test_values_of_a_run_are_removed_in_bounded_steps() -> None:
         await table.close()
 
     asyncio.run(body())
+
+
+class Bucket(Script):
+    """A wire behind which is what was put, by its path, and no page has more than two keys."""
+
+    def __init__(self) -> None:
+        super().__init__(WELL)
+        self.kept: dict[str, bytes] = {}
+
+    async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        await asyncio.sleep(0)
+        place, _, query = path.removeprefix("/b/").partition("?")
+        if method == "PUT":
+            self.kept[place] = body
+        elif method == "POST":
+            for key in re.findall("<Key>(.*?)</Key>", body.decode()):
+                del self.kept[key]
+        elif query:
+            asked = dict(parse_qsl(query))
+            begin, behind = asked["prefix"], asked.get("start-after", "")
+            keys = [key for key in sorted(self.kept) if key.startswith(begin) and key > behind]
+            page = keys[: min(2, int(asked["max-keys"]))]
+            named = "".join(f"<Key>{key}</Key>" for key in page)
+            more = str(len(keys) > len(page)).lower()
+            return Answer(200, {}, f"<R>{named}<IsTruncated>{more}</IsTruncated></R>".encode())
+        return WELL
+
+
+def test_a_run_that_is_called_as_an_app_takes_nothing_of_it_along() -> None:
+    """Apps share a bucket, and one without a name lies above those that have one."""
+    bucket = Bucket()
+
+    async def body(shelf: S3Shelf) -> list[bool]:
+        shop = S3Shelf(bucket, "b", "a/b/shop")
+        for number in range(3):
+            await shop.put_blob(f"order-{number}", "n", b"theirs")
+        for name in ("a", "x", "y"):
+            await shelf.put_blob("shop", name, b"ours")
+        found = [await shelf.delete_blobs("shop", limit=1)]
+        while found[-1]:
+            found.append(await shelf.delete_blobs("shop", limit=1))
+        return found
+
+    assert play(bucket, body) == [True, True, False]
+    assert sorted(bucket.kept) == [f"a/b/shop/order-{number}/n" for number in range(3)]
 
 
 def test_what_may_not_be_removed_is_told() -> None:

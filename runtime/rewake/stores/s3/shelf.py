@@ -99,10 +99,16 @@ class S3Shelf:
 
     async def delete_blobs(self, run: str, *, limit: int) -> bool:
         """Remove values of a run, at most so many. Whether there may be more."""
-        keys, more = await self._list("/".join(self._key(run, "")), limit)
-        if keys:
-            await self._delete(keys)
-        return more
+        begin, behind = "/".join(self._key(run, "")), ""
+        while True:
+            keys, more = await self._list(begin, limit if not behind else _LISTED, behind)
+            # Another app may be called as this run is: what lies deeper is that one's.
+            own = [key for key in keys if "/" not in key.removeprefix(begin)]
+            if own:
+                await self._delete(own[:limit])
+            if own or not more:
+                return more or len(own) > limit
+            behind = keys[-1]
 
     async def listed(self, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
         """The values that there are, by run and name, behind this one: for who copies them."""
