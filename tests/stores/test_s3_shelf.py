@@ -176,6 +176,15 @@ def test_a_value_that_is_not_there_or_damaged_is_told() -> None:
     assert isinstance(play(Script(error(404, "NoSuchBucket")), get), StoreUnavailable)
 
 
+@pytest.mark.parametrize("code", ["SlowDown", "ExpiredToken"])
+def test_a_value_that_reads_like_an_error_is_a_value(code: str) -> None:
+    """A workflow may keep what a service said to it, and what counts is what S3 says to us."""
+    said = error(200, code).body
+    script = Script(Answer(200, {"x-amz-meta-sha256": hashlib.sha256(said).hexdigest()}, said))
+    assert play(script, get) == said
+    assert (len(script.asked), script.renewed) == (1, 0)
+
+
 def test_a_bucket_elsewhere_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each value would go around half of the world, and be paid for on the way."""
     name = bucket_name()

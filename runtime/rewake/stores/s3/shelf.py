@@ -165,7 +165,8 @@ class S3Shelf:
             except (NotSent, Lost) as error:
                 await tries.again(str(error))
                 continue
-            code = code_of(answer)
+            # A value may be what S3 said, to somebody else.
+            code = "" if method == "GET" and answer.status == 200 else code_of(answer)
             busy = answer.status >= 500 and code != _UNKNOWN
             again = busy or code in _THROTTLED or code == _CONFLICT
             if code in _EXPIRED or code == _SKEWED:
