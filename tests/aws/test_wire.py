@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -350,6 +351,30 @@ def test_a_source_of_credentials_that_hangs_holds_up_one_request() -> None:
         assert (await next(ended)).access_key == "A"
 
     asyncio.run(asyncio.wait_for(main(), 15))
+
+
+@pytest.mark.parametrize("reason", ["refused", "no file", "old"])
+def test_credentials_that_cannot_be_renewed_are_an_outage(reason: str) -> None:
+    """A role may be refused, its token be gone, what comes be over: no run is harmed."""
+    from botocore.credentials import RefreshableCredentials  # noqa: PLC0415
+    from botocore.exceptions import ClientError  # noqa: PLC0415
+
+    ends = datetime.now(UTC) - timedelta(minutes=1)
+
+    def renew() -> dict[str, str]:
+        if reason == "refused":
+            error: Any = {"Error": {"Code": "Throttling", "Message": "later"}}
+            raise ClientError(error, "AssumeRoleWithWebIdentity")
+        if reason == "no file":
+            return {"token": Path("/nowhere/token").read_text()}
+        named = {"access_key": "A", "secret_key": "hush", "token": "C"}
+        return {**named, "expiry_time": ends.isoformat()}
+
+    account = Account()
+    account._credentials = RefreshableCredentials("A", "hush", "C", ends, renew, "test")
+    with pytest.raises(StoreUnavailable, match="no AWS credentials now") as caught:
+        keys(account)
+    assert "hush" not in str(caught.value)
 
 
 def test_places_come_from_where_aws_has_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,8 +95,6 @@ class Account:
         return await asyncio.to_thread(self._anew)
 
     def _fetched(self) -> Keys:
-        from botocore.exceptions import BotoCoreError  # noqa: PLC0415
-
         try:
             with self._lock:
                 if self._credentials is None:
@@ -106,8 +104,11 @@ class Account:
                 raise StoreUnavailable("there are no AWS credentials: set a profile, role or keys")
             # Without the lock: one thread renews them, and the others have those that still hold.
             return _frozen(found)
-        except BotoCoreError as error:
-            raise StoreUnavailable(f"no AWS credentials now: {error}") from error
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # a role's service refuses, a token's file is gone, a clock lags
+            told = " ".join(str(error).split())
+            raise StoreUnavailable(f"no AWS credentials now: {told}") from error
 
     def _anew(self) -> Keys:
         with self._lock:
