@@ -294,6 +294,11 @@ def test_how_long_runs_are_kept_is_said_by_its_form(text: str) -> None:
         ("postgresql://u:pa#s@h:5/db?schema=a", "postgresql://h:5/db?schema=a"),
         ("postgresql://h/db?password=pa&schema=a", "postgresql://h/db?schema=a"),
         ("postgresql:///db", "postgresql:///db"),
+        ("postgresql://u:p/a@h/db", "postgresql://h/db"),
+        ("postgresql://u:p@a@h1:1,[::1]:2/db", "postgresql://h1:1,[::1]:2/db"),
+        ("postgresql://u:pa?s@h/db", "postgresql://…"),
+        ("postgresql://u:7?s@h/db", "postgresql://…"),
+        ("postgresql://u:pa/s", "postgresql://…"),
         ("dynamodb://shop/a", "dynamodb://shop/a"),
         ("a/b.db", "a/b.db"),
     ],
@@ -301,3 +306,14 @@ def test_how_long_runs_are_kept_is_said_by_its_form(text: str) -> None:
 def test_an_address_is_told_without_its_password(address: str, told: str) -> None:
     """Whichever way libpq lets a password be said."""
     assert str(Address(address)) == told
+
+
+@pytest.mark.parametrize("password", ["hu/sh", "hu@sh", "hu?sh", "1/hush", "h@u/sh", "hu%sh"])
+def test_a_password_that_is_no_part_of_an_address_is_not_told(password: str) -> None:
+    """Its beginning is taken for a port, or its end for a host or a database, and told as that."""
+    address = Address(f"postgresql://user:{password}@127.0.0.1:1/db")
+    with pytest.raises(ConfigError, match="in a password @ is %40") as caught:
+        open_database(address)
+    for told in (str(address), str(caught.value)):
+        assert "hu" not in told
+        assert "sh@" not in told

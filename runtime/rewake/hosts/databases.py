@@ -49,6 +49,10 @@ class Reader(NamedTuple):
     """All that it has, for who copies it."""
 
 
+_HOST = re.compile(r"(\[[^]]*\]|[^][:]*)(:[0-9]*)?")
+"""A host, with a port or without."""
+
+
 class Address(NamedTuple):
     """Where a database is: what `REWAKE_DB` says, and what `REWAKE_BLOBS` says."""
 
@@ -59,12 +63,15 @@ class Address(NamedTuple):
         """For people and logs: without a password."""
         if "://" not in self.db:
             return self.db
-        # By hand: a password may have a `#` in it, and the query may have a password.
-        place, _, query = self.db.partition("?")
-        scheme, _, rest = place.partition("://")
-        who_where, slash, path = rest.partition("/")
+        # By hand: a password may have any letter in it, and the query may have a password.
+        scheme, _, rest = self.db.partition("://")
+        place, _, query = rest.partition("?")
+        where = place.rpartition("@")[2]
         schema = "".join(f"?{each}" for each in query.split("&") if each[:7] == "schema=")
-        return f"{scheme}://{who_where.rpartition('@')[2]}{slash}{path}{schema}"
+        hosts = where.partition("/")[0].split(",")
+        if "@" in query or not all(map(_HOST.fullmatch, hosts)):
+            return f"{scheme}://…"  # it may be a part of a password
+        return f"{scheme}://{where}{schema}"
 
 
 class Kind(NamedTuple):

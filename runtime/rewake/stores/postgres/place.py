@@ -22,7 +22,10 @@ SCHEMA = "rewake"
 """The schema where none is named."""
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,55}")
-_FORM = "postgresql://USER:PASSWORD@HOST/DATABASE?schema=NAME"
+_FORM = (
+    "postgresql://USER:PASSWORD@HOST/DATABASE?schema=NAME"
+    " (in a password @ is %40, / is %2F and ? is %3F)"
+)
 _DEFAULTS = {
     "application_name": "rewake",
     "connect_timeout": "5",
@@ -72,9 +75,12 @@ def place_of(rest: str, *, writes: bool = True) -> Place:
         raise ConfigError(f"this is no address of PostgreSQL: {_FORM}")
     try:
         place, _, query = rest.partition("?")
+        _refuse_password_as_it_is(place)
         given = parse_qsl(query, keep_blank_values=True)
         kept = urlencode([pair for pair in given if pair[0] != "schema"], quote_via=quote)
         found = conninfo_to_dict(f"postgresql:{place}?{kept}")
+        if not all(port.isdecimal() or not port for port in _texts(found.get("port"))):
+            raise ValueError(_FORM)
     except (ValueError, psycopg.Error):
         # What is wrong is left out: it may be in the password.
         raise ConfigError(f"this is no address of PostgreSQL: {_FORM}") from None
@@ -84,3 +90,10 @@ def place_of(rest: str, *, writes: bool = True) -> Place:
         raise ConfigError(told)
     wanted = _WRITABLE if writes else _ANY
     return Place(make_conninfo("", **{**_DEFAULTS, **wanted, **found}), schema)
+
+
+def _refuse_password_as_it_is(place: str) -> None:
+    """Raise `ValueError` where libpq would take a part of a password for a host or a database."""
+    credentials, _, path = place.removeprefix("//").partition("/")
+    if "@" in path or credentials.count("@") > 1:
+        raise ValueError(_FORM)
