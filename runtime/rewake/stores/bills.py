@@ -9,6 +9,7 @@ it was carried out is not counted, or twice: this tells what a run costs, and de
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,10 +25,14 @@ _run: ContextVar[str] = ContextVar("billed_run", default="")
 
 
 class Bills:
-    """What this process has used for each run, and its header does not have yet."""
+    """What this process has used for each run, and its header does not have yet.
+
+    Any thread may count: the one that keeps claims asks for the same runs.
+    """
 
     def __init__(self) -> None:
         self._open: Final[OrderedDict[str, dict[str, float]]] = OrderedDict()
+        self._lock = threading.Lock()
 
     @contextmanager
     def of(self, run: str) -> Iterator[None]:
@@ -46,12 +51,13 @@ class Bills:
 
     def note(self, run: str, used: Mapping[str, float]) -> None:
         """Count what was used for a run."""
-        counted = self._open.setdefault(run, {})
-        for what, units in used.items():
-            counted[what] = counted.get(what, 0) + units
-        self._open.move_to_end(run)
-        if len(self._open) > MOST_RUNS:
-            self._open.popitem(last=False)
+        with self._lock:
+            counted = self._open.setdefault(run, {})
+            for what, units in used.items():
+                counted[what] = counted.get(what, 0) + units
+            self._open.move_to_end(run)
+            if len(self._open) > MOST_RUNS:
+                self._open.popitem(last=False)
 
     def sent(self, runs: Iterable[str]) -> None:
         """Count messages, each by the run that it is about."""
@@ -60,7 +66,8 @@ class Bills:
 
     def take(self, run: str) -> dict[str, int]:
         """What is to be added to a header; a part of a unit waits until there is a whole one."""
-        counted = self._open.pop(run, {})
+        with self._lock:
+            counted = self._open.pop(run, {})
         whole = {what: int(units) for what, units in counted.items()}
         parts = {what: left for what, units in counted.items() if (left := units - whole[what])}
         if parts:
