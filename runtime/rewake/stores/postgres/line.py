@@ -19,11 +19,12 @@ from psycopg import AsyncConnection
 from rewake.errors import StoreError, StoreUnavailable, StoreUnsuitable
 from rewake.stores.postgres.connecting import Tuple, connect, in_time, is_stale
 from rewake.stores.postgres.faults import is_locked, is_lost, is_undone, while_open
-from rewake.stores.postgres.flight import Job, fly
+from rewake.stores.postgres.flight import Backend, Blobs, Job, Row, fly
 from rewake.stores.postgres.known import Known
 from rewake.stores.postgres.notices import NOTIFY, Notices, Telling
 from rewake.stores.postgres.place import Place
 from rewake.stores.postgres.rows import Rows
+from rewake.stores.table import Key
 
 T = TypeVar("T")
 READERS = 4
@@ -96,17 +97,20 @@ class Line:
         finally:
             self._flying = None
 
-    async def _fly_once(self, waiting: Sequence[tuple[Job, asyncio.Future[Any]]]) -> None:
+    async def _fly_once(
+        self, waiting: Sequence[tuple[Job, asyncio.Future[Any]]], alone: _Alone | None = None
+    ) -> None:
         jobs = [job for job, _ in waiting]
         try:
-            rows = await fly(self._table, jobs, self._writes, self.known)
+            rows = await fly(self._table, jobs, alone or self._writes, self.known)
             if self._notices.are_due(rows):
                 self._telling.tell()
         except Exception as error:
             if is_locked(error) and len(waiting) > 1:
-                # One of them waits for somebody's lock: it must not hold up the others.
+                # Some of them wait for somebody's lock: they must not hold up the others.
+                alone = _Alone(self._writes)
                 for each in waiting:
-                    await self._fly_once([each])
+                    await self._fly_once([each], alone)
                 return
             _fail(jobs, error)
         except BaseException as error:
@@ -188,6 +192,28 @@ class Line:
         finally:
             if not whole:
                 self._discard(connection)
+
+
+class _Alone(Backend):
+    """Writes of jobs that fly one by one: what one of them has waited for no other waits for."""
+
+    def __init__(self, writes: Backend) -> None:
+        self._writes = writes
+        self._held: dict[Key, StoreError] = {}
+
+    async def fetch(self, keys: Sequence[Key]) -> dict[Key, bytes]:
+        return await self._writes.fetch(keys)
+
+    async def write(self, rows: Sequence[Row], blobs: Blobs) -> dict[Key, bytes | None]:
+        for row in rows:
+            if row.key in self._held:
+                raise self._held[row.key]
+        try:
+            return await self._writes.write(rows, blobs)
+        except StoreError as error:
+            if is_locked(error):
+                self._held |= {row.key: error for row in rows}
+            raise
 
 
 async def _execute(

@@ -1,0 +1,71 @@
+"""What waits for a PostgreSQL server, when it is locked or silent: no server is needed for that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import psycopg
+
+from rewake.errors import StoreUnavailable
+from rewake.records import Header
+from rewake.stores.keys import header_key
+from rewake.stores.postgres.faults import while_open
+from rewake.stores.postgres.flight import Backend, Blobs, Job, Row
+from rewake.stores.postgres.line import Line
+from rewake.stores.postgres.notices import Notices
+from rewake.stores.postgres.place import place_of
+from rewake.stores.table import Key, Written
+from rewake.testing.loop import VirtualLoop
+
+HELD = header_key("held")
+
+
+class Locked(Backend):
+    """Takes all that is written, but for an item that somebody holds."""
+
+    def __init__(self) -> None:
+        self.written = 0
+        self.waited = 0
+
+    async def fetch(self, keys: Sequence[Key]) -> dict[Key, bytes]:
+        return {}
+
+    async def write(self, rows: Sequence[Row], blobs: Blobs) -> dict[Key, bytes | None]:
+        if any(row.key == HELD for row in rows):
+            self.waited += 1
+            await asyncio.sleep(0.25)
+            error = psycopg.errors.LockNotAvailable("canceling statement due to lock timeout")
+            raise while_open(error)
+        self.written += len(rows)
+        return {}
+
+
+def line() -> Line:
+    """One of the running event loop."""
+    place = place_of("//127.0.0.1:1/db")
+    return Line(object(), place, Notices(place))
+
+
+def test_many_that_wait_for_one_lock_hold_up_the_others_as_one_does() -> None:
+    """A transaction of somebody's holds a run of which a hundred tasks end: others go on."""
+
+    async def main() -> None:
+        made, server = line(), Locked()
+        made._writes = server  # type: ignore[assignment]
+
+        def write(key: Key) -> Job:
+            header = Header(key.partition[2:], "main", 1, seed=7, runtime=1)
+            return Job(lambda flight: flight.put(key, header, absent=False))
+
+        keys = [HELD if number % 2 else header_key(str(number)) for number in range(200)]
+        found = await asyncio.gather(*(made.run(write(k)) for k in keys), return_exceptions=True)
+        for key, each in zip(keys, found, strict=True):
+            assert isinstance(each, StoreUnavailable if key == HELD else Written)
+        assert (server.written, server.waited) == (100, 2)  # together, and the first alone
+
+    loop = VirtualLoop()
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
