@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
 
 import psycopg
+import pytest
 
 from rewake.errors import StoreUnavailable
 from rewake.records import Header
 from rewake.stores.keys import header_key
+from rewake.stores.postgres import connecting
+from rewake.stores.postgres import line as line_module
 from rewake.stores.postgres.faults import while_open
 from rewake.stores.postgres.flight import Backend, Blobs, Job, Row
 from rewake.stores.postgres.line import Line
 from rewake.stores.postgres.notices import Notices
-from rewake.stores.postgres.place import place_of
+from rewake.stores.postgres.place import Place, place_of
 from rewake.stores.table import Key, Written
 from rewake.testing.loop import VirtualLoop
 
+T = TypeVar("T")
 HELD = header_key("held")
 
 
@@ -39,6 +44,15 @@ class Locked(Backend):
             raise while_open(error)
         self.written += len(rows)
         return {}
+
+
+def virtually(main: Coroutine[Any, Any, T]) -> T:
+    """What it comes to, in virtual time."""
+    loop = VirtualLoop()
+    try:
+        return loop.run_until_complete(main)
+    finally:
+        loop.close()
 
 
 def line() -> Line:
@@ -64,8 +78,39 @@ def test_many_that_wait_for_one_lock_hold_up_the_others_as_one_does() -> None:
             assert isinstance(each, StoreUnavailable if key == HELD else Written)
         assert (server.written, server.waited) == (100, 2)  # together, and the first alone
 
-    loop = VirtualLoop()
-    try:
-        loop.run_until_complete(main())
-    finally:
-        loop.close()
+    virtually(main())
+
+
+class Silent:
+    """A connection whose server takes everything, and answers nothing."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.pgconn = self
+
+    async def execute(self, statement: str, values: Sequence[Any], *, binary: bool) -> Any:
+        await asyncio.Event().wait()
+
+    def finish(self) -> None:
+        self.closed = True
+
+
+def test_however_many_read_from_a_silent_server_each_is_told_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There are four connections: who waits for one waits for no more than one patience."""
+
+    async def connect(place: Place) -> Any:
+        return Silent()
+
+    monkeypatch.setattr(line_module, "connect", connect)
+
+    async def main() -> float:
+        made, now = line(), asyncio.get_running_loop().time
+        reads = (made.reads.get(HELD) for _ in range(100))
+        for each in await asyncio.gather(*reads, return_exceptions=True):
+            assert isinstance(each, StoreUnavailable)
+        return now()
+
+    assert virtually(main()) <= 2 * connecting.PATIENCE

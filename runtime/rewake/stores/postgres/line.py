@@ -136,17 +136,25 @@ class Line:
 
     async def _read_once(self, statement: str, values: Sequence[Any]) -> list[Tuple]:
         self._refuse_if_closed()
-        async with self._free:
-            connection = None
-            while self._idle and (connection is None or self._is_stale(connection)):
-                connection = self._idle.pop()
-            if connection is None or self._is_stale(connection):
-                connection = await self._connected()
-            try:
-                return await self._carry_out(connection, statement, values)
-            finally:
-                if connection in self._all:
-                    self._idle.append(connection)
+        free = self._free.acquire()
+        # A server that is silent takes all connections: who waits for one is told so in time.
+        await (in_time(free, self._place) if self._free.locked() else free)
+        try:
+            return await self._read_by_one(statement, values)
+        finally:
+            self._free.release()
+
+    async def _read_by_one(self, statement: str, values: Sequence[Any]) -> list[Tuple]:
+        connection = None
+        while self._idle and (connection is None or self._is_stale(connection)):
+            connection = self._idle.pop()
+        if connection is None or self._is_stale(connection):
+            connection = await self._connected()
+        try:
+            return await self._carry_out(connection, statement, values)
+        finally:
+            if connection in self._all:
+                self._idle.append(connection)
 
     # --- connections ---------------------------------------------------------------------------
 
