@@ -230,6 +230,10 @@ def test_what_cannot_be_joined_is_refused(address: str, monkeypatch: pytest.Monk
             lonely = client.with_options(connection=alone)
             with pytest.raises(UsageError, match="in no transaction"):
                 lonely.start(pay, Order(1))
+            with alone.pipeline():
+                alone.execute("SELECT 1")
+                with pytest.raises(UsageError, match=r"sync its pipeline|in no transaction"):
+                    lonely.start(pay, Order(1))
             with alone.transaction():
                 assert lonely.start(pay, Order(1)).is_new
         monkeypatch.setenv("REWAKE_DB", cluster().address("t_missing"))
@@ -252,6 +256,32 @@ def test_what_cannot_be_joined_is_refused(address: str, monkeypatch: pytest.Monk
     monkeypatch.setenv("REWAKE_SECRET", SECRET)
     monkeypatch.setenv("REWAKE_DB", address)
     asyncio.run(main())
+
+
+def test_an_engine_that_commits_each_statement_is_refused(address: str) -> None:
+    """A connection of it, or a session, does not say so itself: the run would begin at once."""
+    each = {"isolation_level": "AUTOCOMMIT"}
+    made = sqlalchemy.create_engine(plain(address, "postgresql+psycopg"), **each)
+    other = sqlalchemy.create_engine(plain(address, "postgresql+psycopg"))
+    with (
+        Client() as client,
+        made.connect() as connection,
+        Session(other.execution_options(**each)) as session,
+    ):
+        for joined in (connection, session):
+            with pytest.raises(UsageError, match="in no transaction"):
+                client.with_options(connection=joined).start(pay, Order(1))
+
+    async def main() -> None:
+        engine = create_async_engine(plain(address, "postgresql+asyncpg"), **each)
+        async with AsyncClient() as client, AsyncSession(engine) as joined:
+            with pytest.raises(UsageError, match="in no transaction"):
+                await client.with_options(connection=joined).start(pay, Order(1))
+        await engine.dispose()
+
+    asyncio.run(main())
+    made.dispose()
+    other.dispose()
 
 
 def test_the_reason_is_told_and_not_what_follows_of_it(address: str) -> None:

@@ -25,6 +25,7 @@ from rewake.stores.postgres.table import PostgresTable
 
 _PLACEHOLDER = re.compile("%s")
 _NO_TRANSACTION = "the connection is in no transaction: begin one, so that both commit together"
+_UNDER_WAY = "the connection is carrying something out: await it, or sync its pipeline, before this"
 _FOREIGN = "connection= takes one of psycopg 3, asyncpg or SQLAlchemy, and not"
 
 
@@ -103,9 +104,11 @@ def _of_psycopg(connection: Any) -> Execute:
 
     if not isinstance(connection, psycopg.Connection | psycopg.AsyncConnection):
         raise UsageError(f"{_FOREIGN} {type(connection).__qualname__}")
-    idle = psycopg.pq.TransactionStatus.IDLE
-    if connection.autocommit and connection.info.transaction_status == idle:
+    status, known = connection.info.transaction_status, psycopg.pq.TransactionStatus
+    if connection.autocommit and status == known.IDLE:
         raise UsageError(_NO_TRANSACTION)
+    if connection.autocommit and status == known.ACTIVE:  # in one or in none: nobody can tell
+        raise UsageError(_UNDER_WAY)
     if isinstance(connection, psycopg.Connection):
 
         async def blocking(statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -146,6 +149,10 @@ def _of_sqlalchemy(connection: Any) -> Execute:
         joined = opened() if is_session else connection
         if is_session and asynchronous:
             joined = await joined
+        # An engine may be so as a whole, and what a session has is known only now.
+        driven = getattr(getattr(joined, "sync_connection", joined), "connection", None)
+        if getattr(driven, "autocommit", False):
+            raise UsageError(_NO_TRANSACTION)
         asked = _numbered(statement) if joined.dialect.driver == "asyncpg" else statement
         carrying_out = joined.exec_driver_sql(asked, tuple(values))
         found = await carrying_out if asynchronous else carrying_out
