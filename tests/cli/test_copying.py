@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sized
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from rewake.records import Chunk, Header, Operation
 from rewake.stores.audit import Audit, Wanted
 from rewake.stores.copying import Side, copied
 from rewake.stores.deliveries import Deliveries
+from rewake.stores.dynamodb.billed import BilledTable
 from rewake.stores.keys import (
     COPYING,
     header_key,
@@ -44,6 +45,7 @@ from rewake.stores.table import Key, Spread
 from rewake.stores.views import Views
 from rewake.streamed import LogBatch
 from tests.support.postgres import cluster, needs_postgres
+from tests.support.small_dynamodb import SmallDynamo
 
 BLOB = bytes(range(256)) * 1000
 NAME = hashlib.sha256(BLOB).hexdigest()
@@ -278,14 +280,33 @@ def test_join_items_stay_behind() -> None:
     asyncio.run(main())
 
 
+def test_where_requests_are_billed_a_copy_is_the_same_too() -> None:
+    """What a run has used is in its header, and to copy it is none of that."""
+
+    async def main() -> None:
+        source, dynamo = MemoryTable(spread=Spread()), SmallDynamo()
+        header = Header("7", "main", 1, seed=7, runtime=1, due=5, writes=3)
+        await source.put(header_key("7"), header)
+        await source.put(operation_key("7", "a"), Operation("7", "a", Kind.TASK))
+        table = BilledTable(dynamo, "t")
+        target = Side("dynamodb://t", table, MemoryTable(), _ListedDynamo(dynamo))
+        assert (await copied(_side(source), target, 10, _told)).items == 2
+        assert await table.get(header_key("7")) == header
+
+    asyncio.run(main())
+
+
 class _Listed:
     """All that a table in memory has."""
 
     def __init__(self, table: MemoryTable) -> None:
         self._table = table
 
+    def there(self) -> Mapping[str, Sized]:
+        return self._table._partitions
+
     async def partitions(self, after: str, limit: int) -> list[str]:
-        there = [name for name, items in self._table._partitions.items() if items]
+        there = [name for name, items in self.there().items() if items]
         return sorted(name for name in there if name > after)[:limit]
 
     async def blobs(self, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
@@ -293,6 +314,17 @@ class _Listed:
 
     async def stamp(self) -> str:
         return ""
+
+
+class _ListedDynamo(_Listed):
+    """All that a small DynamoDB has, and no large value."""
+
+    def __init__(self, dynamo: SmallDynamo) -> None:
+        super().__init__(MemoryTable())
+        self._dynamo = dynamo
+
+    def there(self) -> Mapping[str, Sized]:
+        return self._dynamo.items
 
 
 def _told(_: str) -> None:

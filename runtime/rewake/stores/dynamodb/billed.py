@@ -56,7 +56,8 @@ class BilledTable(DynamoTable):
     async def put(self, key: Key, item: Item, *, absent: bool = False) -> Written:
         """Write the whole item; with `absent`, only if there is none."""
         run = billed_run(key)
-        if not isinstance(item, Header):
+        # A run begins where none is; who copies one puts its header as it is.
+        if not absent or not isinstance(item, Header):
             with self.bills.of(run):
                 return await super().put(key, item, absent=absent)
         used, own = self._used(run, 1 + (item.due is not None))
