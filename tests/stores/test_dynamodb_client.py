@@ -224,6 +224,16 @@ def test_a_condition_that_does_not_hold_tells_what_is_there() -> None:
     assert (written.ok, written.item) == (False, None)
 
 
+def test_what_does_not_tell_what_stands_is_given_up() -> None:
+    """What speaks as DynamoDB does may be older than that: a write would be tried for ever."""
+    found, _ = play(
+        Script(fault("ConditionalCheckFailedException")),
+        lambda table: table.update(H, when=(), set={"epoch": 1}, create=HEADER),
+    )
+    assert isinstance(found, StoreError)
+    assert "does not tell what stood against a write" in str(found)
+
+
 def test_what_is_likely_comes_first() -> None:
     """Where the first alternative is that there is no item, it is made at once; else it is changed.
 

@@ -87,6 +87,7 @@ async def tried(table: Table, shelf: Shelf) -> list[str]:
     calls: Mapping[str, Callable[[], Awaitable[Any]]] = {
         "an item cannot be written": lambda: table.put(first, Seen(1)),
         "an item cannot be made": lambda: table.put(second, Seen(1), absent=True),
+        "an item that is there cannot be told": lambda: table.put(second, Seen(1), absent=True),
         "an item cannot be changed": lambda: table.update(first, add={"times": 1}),
         "an item cannot be read": lambda: table.get(first),
         "items cannot be read": lambda: table.get_many([first, second]),

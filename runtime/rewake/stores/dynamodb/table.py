@@ -18,6 +18,7 @@ import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from rewake.errors import StoreError
 from rewake.records import Item, Millis
 from rewake.stores.dynamodb.attributes import (
     DUE,
@@ -117,6 +118,8 @@ class DynamoTable:
         reply = await self._client.write(
             "PutItem", {**request, "ConditionExpression": ABSENT, **_FOUND}
         )
+        if reply.refused and reply.item is None:  # nobody could go on by that, but try for ever
+            raise StoreError("it does not tell what stood against a write, as DynamoDB does")
         if reply.refused:
             return Written(False, _item(key, reply.item))
         return Written(True, stored)
