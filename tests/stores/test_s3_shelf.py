@@ -14,6 +14,9 @@ import pytest
 
 from rewake.aws.wire import Answer, Lost, NotSent
 from rewake.errors import CheckpointUnreadable, StoreUnavailable
+from rewake.stores.bills import Bills
+from rewake.stores.blobs import of_lap
+from rewake.stores.cached import _place as cached_place
 from rewake.stores.s3.bucket import check_bucket
 from rewake.stores.s3.shelf import S3Shelf
 from rewake.testing.loop import VirtualLoop
@@ -215,6 +218,21 @@ def test_values_of_a_run_are_removed_in_bounded_steps() -> None:
         await table.close()
 
     asyncio.run(body())
+
+
+def test_a_later_lap_is_paid_by_its_run() -> None:
+    """Its values have a place of their own; what is cached is of no run."""
+    bills = Bills()
+
+    async def body(_: S3Shelf) -> None:
+        shelf = S3Shelf(Script(WELL), "b", bills=bills)
+        for place in ("r", of_lap("r", 7), cached_place("id")):
+            await shelf.put_blob(place, "n", b"x")
+            await shelf.get_blob(place, "n")
+
+    play(Script(WELL), body)
+    assert bills.take("r") == {"puts": 2, "gets": 2}
+    assert not bills._open
 
 
 class Bucket(Script):

@@ -110,6 +110,11 @@ def of_lap(run: str, lap: int) -> str:
     return run if lap == FIRST else f"{run}~{lap}"
 
 
+def owner_of(place: str) -> str:
+    """The run whose large values are in this place; empty: it is the place of what is cached."""
+    return place.partition("~")[0]
+
+
 def _key_of(entry: Entry) -> str:
     """The key that tells the lap of an entry."""
     if isinstance(entry, Started):

@@ -21,6 +21,7 @@ from rewake.aws.tries import Tries
 from rewake.aws.wire import Answer, Lost, NotSent, Wire
 from rewake.errors import CheckpointUnreadable, StoreUnavailable
 from rewake.stores.bills import GETS, PUTS, Bills
+from rewake.stores.blobs import owner_of
 
 DIGEST = "x-amz-meta-sha256"
 """The header that keeps the digest of a value."""
@@ -69,7 +70,7 @@ class S3Shelf:
 
     async def put_blob(self, run: str, name: str, data: bytes) -> None:
         """Keep a large value under its run. Writing the same name again changes nothing."""
-        self._bills.note(run, {PUTS: 1})
+        self._count(run, PUTS)
         headers = {
             "Content-Type": "application/octet-stream",
             **self._only_first,
@@ -86,7 +87,7 @@ class S3Shelf:
 
     async def get_blob(self, run: str, name: str) -> bytes:
         """A large value. Raises `CheckpointUnreadable` if it is not there, or damaged."""
-        self._bills.note(run, {GETS: 1})
+        self._count(run, GETS)
         answer = await self._ask("GET", self._path(run, name), {}, b"")
         if answer.status == 404 and code_of(answer) in ("NoSuchKey", ""):
             raise CheckpointUnreadable(f"run {run} has no stored value {name!r}")
@@ -148,6 +149,11 @@ class S3Shelf:
     async def close(self) -> None:
         """End the connections."""
         await self._wire.close()
+
+    def _count(self, run: str, what: str) -> None:
+        """Count a request for the run that it is for; what is cached is of none."""
+        if owner := owner_of(run):
+            self._bills.note(owner, {what: 1})
 
     def _path(self, run: str, name: str) -> str:
         parts = [self._bucket, *self._key(run, name)]
