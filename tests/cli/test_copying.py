@@ -23,7 +23,7 @@ from rewake.hosts.databases import (
     refuse_unfit,
 )
 from rewake.kinds import Kind
-from rewake.ledger import Audited, Copying, Join, Process, Received, View
+from rewake.ledger import Audited, Copying, Join, KnownTag, Process, Received, View
 from rewake.records import Chunk, Header, Operation
 from rewake.stores.audit import Audit, Wanted
 from rewake.stores.copying import Side, copied
@@ -36,6 +36,7 @@ from rewake.stores.keys import (
     log_key,
     operation_key,
     process_key,
+    tag_key,
     view_key,
 )
 from rewake.stores.layout import Layout
@@ -160,7 +161,7 @@ def test_half_a_copy_is_not_served(tmp_path: Path) -> None:
 
 def test_what_is_served_is_not_copied(grown: str, tmp_path: Path) -> None:
     """A process that holds a lease is found; so is a write while the copy goes on."""
-    file, held = str(tmp_path / "held.db"), Process("p", "host:1", lease=2**50, due=2**50)
+    file, held = str(tmp_path / "held.db"), Process("p", "host:1", lease=2**49, due=2**49)
 
     async def main() -> None:
         table = SqliteTable(file, durable=False)
@@ -172,6 +173,24 @@ def test_what_is_served_is_not_copied(grown: str, tmp_path: Path) -> None:
         copy(file, str(tmp_path / "target.db"))
     with pytest.raises(ConfigError, match="the same database"):
         copy(grown, grown)
+
+
+@pytest.mark.parametrize("tag", ["", "gpu"])
+def test_a_lease_is_found_behind_much_that_is_due_before(tag: str) -> None:
+    """Sleepers that wake soon do not hide it, nor does a server that takes only what has a tag."""
+
+    async def main() -> None:
+        source, target = MemoryTable(spread=Spread()), MemoryTable(spread=Spread())
+        for number in range(250):
+            header = Header(f"{number}", "main", 1, seed=7, runtime=1, due=20 + number)
+            await source.put(header_key(header.run), header)
+        await source.put(tag_key("gpu"), KnownTag("gpu"))
+        await source.put(process_key("p"), Process("p", "host:1", lease=900, due=900, tag=tag))
+        with pytest.raises(StoreUnsuitable, match="is served"):
+            await copied(_side(source), _side(target), 10, _told)
+        assert (await copied(_side(source), _side(target), 900, _told)).items == 252
+
+    asyncio.run(main())
 
 
 def test_a_write_meanwhile_is_found(

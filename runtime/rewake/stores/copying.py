@@ -18,17 +18,17 @@ from rewake.errors import RewakeError, StoreUnsuitable
 from rewake.ledger import Copying, Day, Join, Process, View
 from rewake.published import Mention, Subscription
 from rewake.records import Header, Millis, Operation
-from rewake.stores.keys import COPYING, DAY, day_key, run_partition, series_of, view_key
+from rewake.stores.ended import ENDED
+from rewake.stores.keys import COPYING, DAY, TAGS, day_key, run_partition, series_of, view_key
 from rewake.stores.layout import NUMBERED, Layout
 from rewake.stores.listing import Listing
 from rewake.stores.shelf import Shelf
-from rewake.stores.table import Key, Table
+from rewake.stores.table import Due, Key, Table
 from rewake.streamed import LogBatch
 
 PAGE = 200
 """How many partitions, large values or items are read at once."""
 _BLOBS_AT_ONCE = 8
-_DUE = 2**53
 
 
 class Side(NamedTuple):
@@ -72,12 +72,22 @@ async def copied(source: Side, target: Side, now: Millis, told: Callable[[str], 
 
 async def _refuse_if_served(source: Side, now: Millis) -> None:
     """Raise `StoreUnsuitable` while somebody has a lease there. A server without work has none."""
-    for due in await source.table.due(_DUE, limit=PAGE):
-        item = await source.table.get(due.key)
-        held = isinstance(item, Header | Operation) and bool(item.owner) and not item.process
-        if (held or isinstance(item, Process)) and item.lease > now:
-            told = f"{source.name} is served: stop what serves it, and wait for a lease"
-            raise StoreUnsuitable(told)
+    for tag in ["", *[each.tag async for page in _items(source.table, TAGS) for _, each in page]]:
+        after: Due | None = None
+        # What is due to be removed has ended.
+        while found := await source.table.due(ENDED - 1, limit=PAGE, tag=tag, after=after):
+            keys = dict.fromkeys(due.key for due in found)
+            if any(_holds(item, now) for item in await source.table.get_many([*keys])):
+                told = f"{source.name} is served: stop what serves it, and wait for a lease"
+                raise StoreUnsuitable(told)
+            after = found[-1]
+
+
+def _holds(item: Any, now: Millis) -> bool:
+    """Whether an item says that somebody has a lease of his own."""
+    if isinstance(item, Header | Operation) and (not item.owner or item.process):
+        return False
+    return isinstance(item, Header | Operation | Process) and item.lease > now
 
 
 async def _begun(source: Side, target: Side, stamp: str) -> Copying:
