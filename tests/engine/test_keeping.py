@@ -347,6 +347,40 @@ def test_the_first_run_of_a_key_may_stay_longer(table: str) -> None:
     virtually(MEMBERS, body, table=table, **SLOW, keep=keep_in("1d"))
 
 
+@everywhere
+@pytest.mark.parametrize("sweeps_first", [True, False])
+def test_a_run_that_is_let_go_as_a_sweep_finds_it_held_is_removed(
+    table: str, sweeps_first: bool
+) -> None:
+    """One of both sees what the other wrote: else it were neither held nor due, for ever."""
+
+    async def body(bench: Bench) -> None:
+        store = bench.engine.services.store
+        run = (await bench.start("plain")).run
+        await bench.result(run)
+        await bench.engine.hold(run)
+        held = await store.header(run)
+        assert held.due is not None
+        if sweeps_first:
+            read = store.header
+
+            async def late(run: str) -> Any:
+                found = await read(run)
+                store.header = read  # type: ignore[method-assign]
+                await store.lay_down(found, None)
+                return found
+
+            store.header = late  # type: ignore[method-assign]
+            await store.let_be_removed(run, bench.engine.services.keeping.due_of)
+        else:
+            await bench.engine.unhold(run)
+            await store.lay_down(held, None)
+        found = await store.header(run)
+        assert (found.hold, found.due) == (False, held.due)
+
+    virtually(MEMBERS, body, table=table, **SLOW)
+
+
 # --- deaths --------------------------------------------------------------------------------------
 
 

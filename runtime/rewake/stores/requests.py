@@ -181,9 +181,10 @@ class Requests(Votes):
     async def lay_down(self, ended: Header, due: Millis | None) -> None:
         """Note that nothing of a run is left to do until it is removed, unless it goes on.
 
-        `due`: when that is to be (`stores/removal.py`); None: never.
+        `due`: when that is to be (`stores/removal.py`); None: never. Nor if somebody has begun to
+        hold it, or holds it no more: then it stays due, and is looked at again.
         """
-        same = [Check("mark", "=", ended.mark), Check("state", "=", ended.state)]
+        same = [Check(name, "=", getattr(ended, name)) for name in ("mark", "state", "hold")]
         told = {"tells": False} if ended.tells else {}
         await self._update(header_key(ended.run), when=[same], set={"due": due, **told})
 
@@ -203,6 +204,8 @@ class Requests(Votes):
             if not found.hold:
                 return found
             same = [Check("mark", "=", found.mark), Check("state", "=", found.state)]
+            # Who has just found it held lets it be due no more.
+            same.append(Check("due", "absent" if found.due is None else "=", found.due))
             changes: dict[str, Any] = {"hold": False}
             if found.state in ENDED and found.due is None:
                 changes["due"] = due(found)
