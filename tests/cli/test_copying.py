@@ -21,6 +21,7 @@ from rewake.hosts.databases import (
     open_database,
     open_to_read,
     refuse_unfit,
+    values_of,
 )
 from rewake.kinds import Kind
 from rewake.ledger import Audited, Copying, Join, KnownTag, Process, Received, View
@@ -313,6 +314,18 @@ def test_where_requests_are_billed_a_copy_is_the_same_too() -> None:
         assert await table.get(header_key("7")) == header
 
     asyncio.run(main())
+
+
+def test_two_databases_have_no_large_values_in_common(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each removes those of its own runs: a copy to try things on would take the original's."""
+    monkeypatch.setenv("REWAKE_BLOBS", "s3://values/all")
+    with pytest.raises(ConfigError, match="s3://values/all would be of both"):
+        copy("dynamodb://live", "dynamodb://trial")
+    with pytest.raises(ConfigError, match="s3://values/all/shop would be of both"):
+        copy("dynamodb://live/shop", "dynamodb://trial/shop")
+    theirs = values_of(Address("dynamodb://trial/shop", "s3://values/all"))
+    assert theirs != values_of(Address("dynamodb://live", "s3://values/all"))
+    assert values_of(Address("a.db")) == ""
 
 
 class _Listed:

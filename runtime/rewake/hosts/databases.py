@@ -279,6 +279,15 @@ def address_of(db: str, blobs: str) -> Address:
     return Address(db, "" if keeps else blobs)
 
 
+def values_of(address: Address) -> str:
+    """Where the large values are of a database that keeps none itself; empty for another one."""
+    kind, place = _parts_of(address.db)
+    if kind is not _KINDS["dynamodb"]:
+        return ""
+    at = import_module("rewake.hosts.dynamodb").where(place, address.blobs)
+    return f"s3://{at.bucket}/{at.prefix}"
+
+
 def schema_of(db: str) -> str:
     """The schema that an address of PostgreSQL names. `ConfigError` for another kind."""
     kind, place = _parts_of(db)

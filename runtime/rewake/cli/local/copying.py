@@ -14,6 +14,7 @@ from rewake.hosts.databases import (
     create_database,
     open_database,
     open_to_read,
+    values_of,
 )
 from rewake.stores.copying import Copied, Side, copied
 
@@ -30,6 +31,9 @@ async def _copy(source: str, target: str) -> Copied:
     from_, to = address_of(source, blobs), address_of(target, blobs)
     if str(from_) == str(to):
         raise ConfigError("--from and --to are the same database")
+    if (values := values_of(from_)) and values == values_of(to):
+        told = "whoever removes a run of one would take the values of the other along"
+        raise ConfigError(f"{values} would be of both: {told}; name an app, dynamodb://TABLE/APP")
     async with AsyncExitStack() as stack:
         reader = open_to_read(from_)
         stack.push_async_callback(reader.table.close)
