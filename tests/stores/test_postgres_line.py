@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -94,6 +95,56 @@ class Silent:
 
     def finish(self) -> None:
         self.closed = True
+
+
+class Demoted(Silent):
+    """A connection that was kept to a server which was the primary as it was made."""
+
+    description = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ends = os.pipe()
+
+    def fileno(self) -> int:
+        return self._ends[0]
+
+    async def execute(self, statement: str, values: Sequence[Any], *, binary: bool) -> Any:
+        if "write" in statement:
+            raise psycopg.errors.ReadOnlySqlTransaction("it is in recovery")
+        return self
+
+    def finish(self) -> None:
+        if not self.closed:
+            for end in self._ends:
+                os.close(end)
+        super().finish()
+
+
+def test_nothing_is_read_any_more_where_nothing_can_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A primary that became a replica goes on answering who reads, with what is old."""
+    seen: list[Demoted] = []
+
+    async def connect(place: Place) -> Any:
+        seen.append(Demoted())
+        return seen[-1]
+
+    monkeypatch.setattr(line_module, "connect", connect)
+
+    async def main() -> None:
+        made, header = line(), Header("1", "main", 1, seed=7, runtime=1)
+        for _ in range(2):
+            assert await made.reads.get(HELD) is None
+        with pytest.raises(StoreUnavailable):
+            await made.run(Job(lambda flight: flight.put(HELD, header, absent=False)))
+        assert [each.closed for each in seen] == [True, True]
+        assert await made.reads.get(HELD) is None
+        assert len(seen) == 3
+        await made.close()
+
+    virtually(main())
 
 
 def test_however_many_read_from_a_silent_server_each_is_told_in_time(

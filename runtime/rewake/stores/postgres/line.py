@@ -50,6 +50,7 @@ class Line:
         self._writer: AsyncConnection[Tuple] | None = None
         self._idle: list[AsyncConnection[Tuple]] = []
         self._all: set[AsyncConnection[Tuple]] = set()
+        self._past: set[AsyncConnection[Tuple]] = set()
         self._free = asyncio.Semaphore(READERS)
         self._waiting: list[tuple[Job, asyncio.Future[Any]]] = []
         self._flying: asyncio.Task[None] | None = None
@@ -153,7 +154,9 @@ class Line:
         try:
             return await self._carry_out(connection, statement, values)
         finally:
-            if connection in self._all:
+            if connection in self._past:
+                self._discard(connection)
+            elif connection in self._all:
                 self._idle.append(connection)
 
     # --- connections ---------------------------------------------------------------------------
@@ -182,7 +185,14 @@ class Line:
 
     def _discard(self, connection: AsyncConnection[Tuple]) -> None:
         self._all.discard(connection)
+        self._past.discard(connection)
         connection.pgconn.finish()
+
+    def _give_up_all(self) -> None:
+        """Ask nothing more by the connections there are: what is read of a replica may be old."""
+        self._past |= self._all
+        while self._idle:
+            self._discard(self._idle.pop())
 
     async def _carry_out(
         self, connection: AsyncConnection[Tuple], statement: str, values: Sequence[Any]
@@ -195,7 +205,10 @@ class Line:
             return found
         except psycopg.Error as error:
             # A replica that only reads was the master before, or will be: ask for it again.
-            whole = not connection.closed and (error.sqlstate or "57")[:2] not in ("25", "57", "08")
+            kind = (error.sqlstate or "57")[:2]
+            whole = not connection.closed and kind not in ("25", "57", "08")
+            if kind == "25":
+                self._give_up_all()
             raise while_open(error) from error
         finally:
             if not whole:
