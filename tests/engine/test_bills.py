@@ -14,7 +14,7 @@ from rewake import step, task, workflow
 from rewake.records import Header
 from rewake.stores.bills import MOST_RUNS, Bills
 from rewake.stores.dynamodb.billed import BilledTable
-from rewake.stores.keys import header_key
+from rewake.stores.keys import header_key, operation_key
 from rewake.stores.table import Check
 from rewake.views.costs import CostView, cost_view
 from rewake.views.runs import run_view
@@ -108,6 +108,23 @@ def test_a_write_that_did_not_hold_keeps_what_it_would_have_added() -> None:
         written = await table.update(key, when=[[Check("epoch", "=", 0)]], set={"epoch": 1})
         assert written.item.gets == 7
         assert written.item.writes == 3  # made, refused, changed
+
+    asyncio.run(main())
+
+
+def test_who_lists_runs_is_none_of_them() -> None:
+    """To look at a list, however often, makes no run dearer; what is read for one is its own."""
+
+    async def main() -> None:
+        table = BilledTable(SmallDynamo(), "t")
+        keys = [header_key(run) for run in ("r1", "r2", "r3")]
+        for key in keys:
+            await table.put(key, Header(key.partition[2:], "w", 0, 0, 1), absent=True)
+        for _ in range(5):
+            assert None not in await table.get_many(keys)
+        assert [table.bills.take(run).get("reads", 0) for run in ("r1", "r2", "r3")] == [0] * 3
+        await table.get_many([keys[0], operation_key("r1", "a")])
+        assert table.bills.take("r1")["reads"] > 0
 
     asyncio.run(main())
 

@@ -45,7 +45,8 @@ class BilledTable(DynamoTable):
 
     async def get_many(self, keys: Sequence[Key]) -> list[Any]:
         """The items of these keys, in their order; None for each that is missing."""
-        with self.bills.of(billed_run(keys[0]) if keys else ""):
+        runs = {billed_run(key) for key in keys}
+        with self.bills.of(runs.pop() if len(runs) == 1 else ""):  # a list is of no run
             return await super().get_many(keys)
 
     async def query(self, partition: str, prefix: str = "", **how: Any) -> Page:
