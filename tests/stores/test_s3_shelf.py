@@ -280,6 +280,16 @@ def test_a_run_that_is_called_as_an_app_takes_nothing_of_it_along() -> None:
     assert sorted(bucket.kept) == [f"a/b/shop/order-{number}/n" for number in range(3)]
 
 
+def test_a_page_without_anything_ends_no_list() -> None:
+    """A copy would be short of all that is behind it, and a removal never come to an end."""
+    empty = Script(Answer(200, {}, b"<R><IsTruncated>true</IsTruncated></R>"))
+    for call in (
+        play(empty, lambda shelf: shelf.listed(("", ""), 4)),
+        play(empty, lambda shelf: shelf.delete_blobs("r", limit=4)),
+    ):
+        assert isinstance(call, StoreUnavailable)
+
+
 def test_what_may_not_be_removed_is_told() -> None:
     """S3 says it in an answer that is else well."""
     listed = Answer(200, {}, b"<Key>a/b/r:1/n</Key><IsTruncated>false</IsTruncated>")

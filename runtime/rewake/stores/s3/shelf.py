@@ -134,7 +134,11 @@ class S3Shelf:
         if listed.status != 200:
             raise self._refusal("list", listed)
         keys = [html.unescape(each.decode()) for each in _KEY.findall(listed.body)]
-        return keys, b"<IsTruncated>true<" in listed.body
+        more = b"<IsTruncated>true<" in listed.body
+        if more and not keys:  # nobody can go on behind that
+            told = "it lists nothing, and says that there is more"
+            raise StoreUnavailable(f"s3://{self._bucket} does not list a value: {told}")
+        return keys, more
 
     async def _delete(self, keys: Sequence[str]) -> None:
         """Remove some objects; one that is not there is no error."""
