@@ -295,6 +295,17 @@ def test_the_reason_is_told_and_not_what_follows_of_it(address: str) -> None:
                 client.with_options(connection=connection).start(pay, Order(1))
 
 
+def test_what_another_transaction_starts_is_not_waited_for_until_that_ends(address: str) -> None:
+    """Nor are large arguments, which are kept apart: it is told after a quarter of a second."""
+    with Client() as client, psycopg.connect(plain(address)) as other:
+        large = Order(1, "x" * 100_000)
+        client.with_options(connection=other, id="large").start(pay, large)
+        with psycopg.connect(plain(address)) as connection:
+            connection.execute("SET LOCAL statement_timeout = '5s'")
+            with pytest.raises(StoreUnavailable, match="lock timeout"):
+                client.with_options(connection=connection, id="large").start(pay, large)
+
+
 def test_servers_hear_of_it_with_the_commit(address: str) -> None:
     """A table that listens is told at the commit, not before, and never of what is rolled back."""
 

@@ -20,6 +20,7 @@ from rewake.stores.postgres.flight import Backend, Blobs, Job, Row
 from rewake.stores.postgres.line import Line
 from rewake.stores.postgres.notices import Notices
 from rewake.stores.postgres.place import Place, place_of
+from rewake.stores.postgres.rows import Rows
 from rewake.stores.table import Key, Written
 from rewake.testing.loop import VirtualLoop
 
@@ -95,6 +96,19 @@ class Silent:
 
     def finish(self) -> None:
         self.closed = True
+
+
+def test_a_large_value_is_put_by_what_waits_for_nobody_s_lock_for_long() -> None:
+    """Another transaction may put the same: a plain statement would wait until that ends."""
+    asked: list[str] = []
+
+    async def execute(statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        asked.append(statement)
+        assert [*values] == [[]] * 6 + [[b"r"], [b"n"], [b"data"]]
+        return []
+
+    asyncio.run(Rows("s", execute).put_blob("r", "n", b"data"))
+    assert ['"s".write(' in each for each in asked] == [True]
 
 
 class Demoted(Silent):
