@@ -317,3 +317,10 @@ def test_a_password_that_is_no_part_of_an_address_is_not_told(password: str) -> 
     for told in (str(address), str(caught.value)):
         assert "hu" not in told
         assert "sh@" not in told
+
+
+def test_an_address_without_its_colon_is_no_path() -> None:
+    """The folder that a path has none of is told, and would have the password in it."""
+    with pytest.raises(ConfigError, match="is a colon missing") as caught:
+        open_database(Address("postgresql//user:hush@127.0.0.1/db"))
+    assert "hush" not in str(caught.value)

@@ -314,6 +314,8 @@ def _parts_of(db: str) -> tuple[Kind, str]:
             if db.lower() == "memory"
             else "a SQLite file is named by its path: sqlite:PATH, or just PATH"
         )
+    if scheme is None and "//" in db and "@" in db:  # what is told of a path is all of it
+        raise ConfigError("this is no path, and no address: is a colon missing before its //?")
     if scheme is None:
         return _KINDS["sqlite"], db
     name, place = scheme[1].lower(), db[scheme.end() :]
