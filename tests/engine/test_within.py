@@ -7,7 +7,9 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
+import msgspec
 import pytest
 
 from rewake import Approval, Decision, step, task, task_context, wait_for_approval, workflow
@@ -66,7 +68,7 @@ class Mail:
 class Bench:
     """A function: its table, its messages, and one process, which only ever does one of them."""
 
-    def __init__(self, loop: VirtualLoop, app: App) -> None:
+    def __init__(self, loop: VirtualLoop, app: App, **settings: Any) -> None:
         self.loop = loop
         self.mail = Mail()
         self.table = MemoryTable()
@@ -77,7 +79,7 @@ class Bench:
             self.mail,
             SECRET,
             clock=VirtualClock(loop),
-            settings=Settings(pauses=True, lease=30_000),
+            settings=Settings(pauses=True, lease=30_000, **settings),
             unique=lambda: f"{next(count):012x}",
             chance=random.Random(1),
             threads=False,
@@ -114,14 +116,16 @@ class Bench:
         return header.run
 
 
-def in_function(members: Sequence[object], body: Callable[[Bench], Awaitable[None]]) -> None:
+def in_function(
+    members: Sequence[object], body: Callable[[Bench], Awaitable[None]], **settings: Any
+) -> None:
     """Run `body` with a function that serves these workflows and tasks."""
     app, loop = App(), VirtualLoop()
     for member in members:
         app.add(member)
 
     async def main() -> None:
-        bench = Bench(loop, app)
+        bench = Bench(loop, app, **settings)
         bench.engine.open(sweep=False)
         try:
             await body(bench)
@@ -276,6 +280,65 @@ def test_a_task_that_comes_further_each_time_goes_on_over_many_invocations() -> 
         assert begun["task"] == 8
 
     in_function([counts, counted], body)
+
+
+def test_a_task_that_waited_for_room_has_had_no_whole_invocation() -> None:
+    """What fits into one never fails for want of room: what began late is begun again in the next,
+    and what had not begun has its own message again.
+    """
+
+    async def body(bench: Bench) -> None:
+        runs = [await bench.start("works", seconds=70) for _ in range(4)]
+        for _ in range(4):
+            await bench.deliver()
+        while bench.mail.sent:
+            batch, bench.mail.sent = bench.mail.sent, []
+            await asyncio.gather(*(bench.handle(each, LIMIT) for each in batch))
+            await bench.engine.rest(1)
+            bench.holds_nothing()
+            if len(bench.mail.sent) == 3:
+                assert {each.name for each in bench.mail.sent} == {"work"}
+        for run in runs:
+            assert (await bench.engine.get(run)).state is RunState.DONE
+            found = await operation_of(bench, run)
+            assert (found.lost, found.deaths, found.failure) == (0, 0, None)
+        assert begun["task"] == 7  # the last of them began once
+
+    in_function([work, works], body, tasks=1)
+
+
+@workflow
+async def works_and_steps() -> list[str]:
+    return list(await asyncio.gather(work(1), step("long", slow_part)))
+
+
+def test_what_waits_for_room_leaves_alone_a_turn_of_another_message() -> None:
+    """Its own message is sent again, and a step of its run that another request carries out goes
+    on: until when that may take is of no concern to this one.
+    """
+
+    async def body(bench: Bench) -> None:
+        await bench.start("works", seconds=90)
+        await bench.deliver()
+        other = asyncio.ensure_future(bench.handle(bench.mail.sent.pop(), LIMIT))
+        await asyncio.sleep(1)
+        header, _ = await bench.engine.start("works_and_steps", {})
+        turn = asyncio.ensure_future(bench.handle(bench.mail.sent.pop(), LIMIT))
+        await asyncio.sleep(1)
+        [waits] = bench.mail.sent
+        bench.mail.sent.clear()
+        await bench.handle(waits, 20)
+        # Its run's turn looks after it as well.
+        assert {(each.run, each.key) for each in bench.mail.sent} == {(waits.run, waits.key)}
+        assert bench.mail.sent[-1] == msgspec.structs.replace(waits, sole=False)
+        await asyncio.gather(other, turn)
+        assert begun == {"task": 1, "part": 1}
+        await bench.handle(waits, LIMIT)
+        await bench.engine.rest(1)
+        assert (await bench.engine.get(header.run)).state is RunState.DONE
+        assert begun == {"task": 2, "part": 1}
+
+    in_function([work, works, works_and_steps], body, tasks=1)
 
 
 def test_a_step_that_had_most_of_the_time_gives_its_run_a_strike() -> None:

@@ -32,6 +32,13 @@ T = TypeVar("T")
 REASON = LATE
 """Why it was lost: the type of its failure."""
 
+_MOST = 500
+_WHOLE = 100
+"""How late a step, and an attempt at a task, may have begun to count as lost: milliseconds for each
+second that there was. A step comes after others of its run. A task's message leads to nothing else,
+but may have waited for room: what fits into an invocation must not fail for that.
+"""
+
 
 @contextmanager
 def ending_at(moment: float) -> Iterator[None]:
@@ -76,23 +83,36 @@ async def _given_up(
     services: Services, invocation: Invocation, begun: Millis, seconds: float
 ) -> Invocation:
     """Count as lost what has had its time; the message with which the work goes on."""
-    run, key, now = invocation.run, invocation.key, services.clock.now()
+    run, here = invocation.run, (invocation.run, invocation.key)
+    same = msgspec.structs.replace(invocation, sole=False, not_before=None)
+    if here in services.queued:
+        return same  # a turn of its run that is here is of another message
+    owner, turn = services.attempts.get(here), services.turns.get(run)
     told = f"it was not over in the {seconds:g} s that its host gives"
-    owner, turn = services.attempts.get((run, key)), services.turns.get(run)
     try:
         if owner is not None:
-            await services.beats.keep(run, key, owner)
-            services.heart.give_up(owner)
-            await services.store.lose_task(run, key, owner, now, Failure(REASON, told))
+            await _attempt_given_up(services, here, owner, begun, seconds, told)
         elif turn is not None and any(
-            step.attempt.began is not None and step.attempt.began - begun <= seconds * 500
+            step.attempt.began is not None and step.attempt.began - begun <= seconds * _MOST
             for name, step in turn.begun.items()
             if name in turn.steps
         ):
             services.heart.give_up(turn.owner)
-            await services.store.lose(run, turn.owner, now, f"{REASON}: a step: {told}")
+            error = f"{REASON}: a step: {told}"
+            await services.store.lose(run, turn.owner, services.clock.now(), error)
     except StoreError:
         log.warning("what is late could not be handed over; its lease runs out", exc_info=True)
-    if turn is not None and owner is None:
-        return Invocation(run)
-    return msgspec.structs.replace(invocation, sole=False, not_before=None)
+    return Invocation(run) if turn is not None and owner is None else same
+
+
+async def _attempt_given_up(
+    services: Services, here: tuple[str, str], owner: str, begun: Millis, seconds: float, told: str
+) -> None:
+    """Give up an attempt at a task: it counts as lost, or it began late and is released."""
+    began = services.beats.began(owner)
+    await services.beats.keep(*here, owner)
+    services.heart.give_up(owner)
+    if began is not None and began - begun <= seconds * _WHOLE:
+        await services.store.lose_task(*here, owner, services.clock.now(), Failure(REASON, told))
+    else:
+        await services.claims.release(*here, owner, 0)

@@ -20,7 +20,7 @@ import msgspec
 from rewake.authoring.heartbeat import Beats
 from rewake.errors import StoreError
 from rewake.kinds import Purpose
-from rewake.records import Operation, Value
+from rewake.records import Millis, Operation, Value
 from rewake.signing.secret import Secret
 from rewake.stores.protocol import Store
 from rewake.stores.suspects import CLEARED
@@ -56,6 +56,11 @@ class Heartbeats:
     def begin(self, operation: Operation, owner: str, beats: Beats) -> None:
         """Listen to an attempt, until `end`."""
         self._open[owner] = _Attempt(operation, beats)
+
+    def began(self, owner: str) -> Millis | None:
+        """When an attempt began, if it has."""
+        found = self._open.get(owner)
+        return None if found is None else found.operation.began
 
     def end(self, owner: str) -> None:
         """Listen no more."""
