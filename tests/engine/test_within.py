@@ -27,6 +27,7 @@ from rewake.states import RunState
 from rewake.stores.items import decode
 from rewake.stores.memory import MemoryTable
 from rewake.stores.table import Key
+from rewake.tags import Served
 from rewake.testing.clock import VirtualClock
 from rewake.testing.loop import VirtualLoop
 from tests.support.emptied import emptied
@@ -251,6 +252,43 @@ def test_what_never_fits_fails_with_the_reason() -> None:
         assert begun["task"] == 3
 
     in_function([work, works], body)
+
+
+@task(tag="gpu")
+async def tagged(seconds: float) -> str:
+    begun["task"] += 1
+    await asyncio.sleep(seconds)
+    return "done"
+
+
+@workflow
+async def works_elsewhere(seconds: float) -> str:
+    return await tagged(seconds)
+
+
+def test_what_no_message_brings_has_the_same_end() -> None:
+    """A task of a tag that is served here, which a turn or a sweep begins, is not cut off and begun
+    again for ever either.
+    """
+
+    async def body(bench: Bench) -> None:
+        header, _ = await bench.engine.start("works_elsewhere", {"seconds": 10_000})
+        for _ in range(8):
+            until = bench.loop.time() + LIMIT
+            with ending_at(until):
+                if bench.mail.sent:
+                    await bench.engine.handle(bench.mail.sent.pop())
+                else:
+                    await bench.engine.sweep()
+                await bench.engine.rest(until - bench.loop.time())
+            bench.holds_nothing()
+        outcome = await bench.engine.result(header.run)
+        assert outcome is not None
+        assert outcome.failure is not None
+        assert "not over in the 100 s that its host gives" in outcome.failure.message
+        assert begun["task"] == 3
+
+    in_function([tagged, works_elsewhere], body, served=Served(frozenset({"gpu"})))
 
 
 @task

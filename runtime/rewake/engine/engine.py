@@ -29,7 +29,7 @@ from rewake.dispatchers.routes import routed_tags
 from rewake.engine.alerts.hooks import Hooks
 from rewake.engine.attempts.attempts import Attempts
 from rewake.engine.handover.watchdog import Watchdog
-from rewake.engine.handover.within import done_within, seconds_left
+from rewake.engine.handover.within import done_in_time, done_within, seconds_left
 from rewake.engine.instances.cache import Cache
 from rewake.engine.logs.logs import capture
 from rewake.engine.outside.children import Children
@@ -363,8 +363,8 @@ class Engine(Runs):
         return claimed
 
     def _begin(self, invocation: Invocation, operation: Operation) -> None:
-        work = self._attempts.carry_out(invocation, operation)
-        self._services.work.begin(invocation.run, work)
+        work, services = self._attempts.carry_out(invocation, operation), self._services
+        services.work.begin(invocation.run, done_in_time(services, invocation, work))
 
     def _arm(self, due: Due) -> None:
         self._sweeper.arm(due)

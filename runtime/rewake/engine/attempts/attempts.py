@@ -25,6 +25,7 @@ from rewake.authoring.policy import millis
 from rewake.engine.attempts.calls import Call, call_of
 from rewake.engine.attempts.losses import lost_with_processes, of_silence, tell_loss
 from rewake.engine.attempts.stoppable import Body, Stopped
+from rewake.engine.handover.within import done_in_time
 from rewake.engine.limits.grants import Ended, PutOff
 from rewake.engine.logs.carrying import About, carrying_out, warn_of_failure
 from rewake.engine.logs.logs import AttemptLog
@@ -71,20 +72,19 @@ class Attempts:
         return await self._follow(self._attempt(here, invocation))
 
     def _begin_in_slot(self, invocation: Invocation) -> None:
-        self._services.work.begin(invocation.run, self._take(invocation))
+        work = done_in_time(self._services, invocation, self._take(invocation))
+        self._services.work.begin(invocation.run, work)
 
     async def _take(self, invocation: Invocation) -> None:
         """The same as `handle`, in a slot that is reserved."""
-        here = (invocation.run, invocation.key)
+        here, begins = (invocation.run, invocation.key), False
         try:
             begins = await self._is_to_begin(here)
-        except BaseException:
-            self._services.slots.release()
-            raise
+        finally:
+            if not begins:
+                self._services.slots.release()
         if begins:
             await self._follow(self._attempt(here, invocation))
-        else:
-            self._services.slots.release()
 
     async def _follow(self, attempt: Awaitable[Delivery | None]) -> bool:
         delivery = await attempt
@@ -303,9 +303,8 @@ class Attempts:
             return await self._silent(operation, owner, invocation, call, error)
         except BaseException as error:
             return await self._failed(operation, owner, invocation, call, error)
-        outcome = Outcome(OutcomeKind.OK, value=value)
-        sole, joined = invocation.sole, invocation.joined
-        return await self._deliver(operation, outcome, sole=sole, joined=joined)
+        ok, sole, joined = Outcome(OutcomeKind.OK, value=value), invocation.sole, invocation.joined
+        return await self._deliver(operation, ok, sole=sole, joined=joined)
 
     async def _sealed(self, result: Any, call: Call, operation: Operation) -> Value:
         hint, key = return_hint(call.task.function), operation.key

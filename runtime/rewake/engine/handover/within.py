@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from rewake.engine.logs.carrying import until
+from rewake.dispatchers.routes import routed_tags
+from rewake.engine.logs.carrying import Span, until
 from rewake.engine.process.heartbeats import LATE
 from rewake.engine.process.work import LAST_WORDS
 from rewake.engine.services import Services
@@ -32,18 +33,19 @@ T = TypeVar("T")
 REASON = LATE
 """Why it was lost: the type of its failure."""
 
-_MOST = 500
-_WHOLE = 100
-"""How late a step, and an attempt at a task, may have begun to count as lost: milliseconds for each
-second that there was. A step comes after others of its run. A task's message leads to nothing else,
-but may have waited for room: what fits into an invocation must not fail for that.
+_MOST = 0.5
+"""The share of its time that a step must have had to count as lost: it comes after others."""
+_WHOLE = 0.9
+"""The same of an attempt at a task that a message has brought. It may have waited for room, and
+what fits into an invocation must not fail for that.
 """
+_LAST_WORD = 1.0  # Seconds for what is written before the rest is cut off.
 
 
 @contextmanager
 def ending_at(moment: float) -> Iterator[None]:
     """Let what is done in the block be over at that time of the event loop."""
-    before = until.set(moment)
+    before = until.set(Span(asyncio.get_running_loop().time(), moment))
     try:
         yield
     finally:
@@ -52,21 +54,41 @@ def ending_at(moment: float) -> Iterator[None]:
 
 def seconds_left() -> float | None:
     """How many seconds there are for what is done now; None: as many as it takes."""
-    moment = until.get()
-    return None if moment is None else max(0.0, moment - asyncio.get_running_loop().time())
+    given = until.get()
+    return None if given is None else max(0.0, given.over - asyncio.get_running_loop().time())
+
+
+def done_in_time(
+    services: Services, invocation: Invocation, work: Coroutine[Any, Any, T]
+) -> Coroutine[Any, Any, T | None]:
+    """Do what no message has brought, and no request waits for, in the time that there is.
+
+    It ends a moment before, at which all that is left is cut off.
+    """
+    left = seconds_left()
+    if left is None:
+        return work
+    return done_within(services, invocation, work, left - min(_LAST_WORD, left / 20), _MOST)
 
 
 async def done_within(
-    services: Services, invocation: Invocation, work: Coroutine[Any, Any, T], seconds: float
+    services: Services,
+    invocation: Invocation,
+    work: Coroutine[Any, Any, T],
+    seconds: float,
+    share: float = _WHOLE,
 ) -> T | None:
-    """Do the work of a message within so many seconds; None if another message goes on with it."""
+    """Do the work of a message within so many seconds; None if another message goes on with it.
+
+    An attempt that has had less than this share of what its host gives is merely released.
+    """
     begun = services.clock.now()
     task = asyncio.ensure_future(work)
     try:
         await asyncio.wait({task}, timeout=max(0.0, seconds))
         if task.done():
             return task.result()
-        again = await _given_up(services, invocation, begun, seconds)
+        again = await _given_up(services, invocation, begun, seconds, share)
     except asyncio.CancelledError:
         task.cancel()
         await asyncio.wait({task}, timeout=LAST_WORDS)
@@ -74,13 +96,16 @@ async def done_within(
     task.cancel()
     await asyncio.wait({task}, timeout=LAST_WORDS)
     told = "%s of run %s is not over in the %g s that this host gives: it is handed over"
-    log.warning(told, again.key or "a turn", again.run, seconds)
-    await services.dispatcher.dispatch([again])
+    log.warning(told, again.key or "a turn", again.run, _whole(seconds))
+    if again.tag and again.tag not in routed_tags(services.dispatcher):
+        await services.offer([again], sure=False)  # no message from here gets to who serves it
+    else:
+        await services.dispatcher.dispatch([again])
     return None
 
 
 async def _given_up(
-    services: Services, invocation: Invocation, begun: Millis, seconds: float
+    services: Services, invocation: Invocation, begun: Millis, seconds: float, share: float
 ) -> Invocation:
     """Count as lost what has had its time; the message with which the work goes on."""
     run, here = invocation.run, (invocation.run, invocation.key)
@@ -88,17 +113,16 @@ async def _given_up(
     if here in services.queued:
         return same  # a turn of its run that is here is of another message
     owner, turn = services.attempts.get(here), services.turns.get(run)
-    told = f"it was not over in the {seconds:g} s that its host gives"
     try:
         if owner is not None:
-            await _attempt_given_up(services, here, owner, begun, seconds, told)
+            await _attempt_given_up(services, here, owner, _whole(seconds), share)
         elif turn is not None and any(
-            step.attempt.began is not None and step.attempt.began - begun <= seconds * _MOST
+            step.attempt.began is not None and step.attempt.began - begun <= seconds * _MOST * 1000
             for name, step in turn.begun.items()
             if name in turn.steps
         ):
             services.heart.give_up(turn.owner)
-            error = f"{REASON}: a step: {told}"
+            error = f"{REASON}: a step: {_told(seconds)}"
             await services.store.lose(run, turn.owner, services.clock.now(), error)
     except StoreError:
         log.warning("what is late could not be handed over; its lease runs out", exc_info=True)
@@ -106,13 +130,23 @@ async def _given_up(
 
 
 async def _attempt_given_up(
-    services: Services, here: tuple[str, str], owner: str, begun: Millis, seconds: float, told: str
+    services: Services, here: tuple[str, str], owner: str, whole: float, share: float
 ) -> None:
     """Give up an attempt at a task: it counts as lost, or it began late and is released."""
-    began = services.beats.began(owner)
+    now, began = services.clock.now(), services.beats.began(owner)
     await services.beats.keep(*here, owner)
     services.heart.give_up(owner)
-    if began is not None and began - begun <= seconds * _WHOLE:
-        await services.store.lose_task(*here, owner, services.clock.now(), Failure(REASON, told))
+    if began is not None and now - began >= min(whole * share, whole - 1) * 1000:
+        await services.store.lose_task(*here, owner, now, Failure(REASON, _told(whole)))
     else:
         await services.claims.release(*here, owner, 0)
+
+
+def _whole(seconds: float) -> float:
+    """How many seconds the host gives, of which there were so many."""
+    given = until.get()
+    return seconds if given is None else max(seconds, given.over - given.begun)
+
+
+def _told(seconds: float) -> str:
+    return f"it was not over in the {seconds:g} s that its host gives"

@@ -29,9 +29,16 @@ class About(NamedTuple):
     attempt: int | None = None
 
 
+class Span(NamedTuple):
+    """A time of the event loop that a host gives: since when, and until when."""
+
+    begun: float
+    over: float
+
+
 _about: ContextVar[tuple[str, str, int | None] | None] = ContextVar("rewake_about", default=None)
-until: ContextVar[float | None] = ContextVar("rewake_until", default=None)
-"""When what is carried out must be over, if ever (`engine/handover/within.py`)."""
+until: ContextVar[Span | None] = ContextVar("rewake_until", default=None)
+"""In which time what is carried out must be over, if in any (`engine/handover/within.py`)."""
 
 
 def carried_into(context: Context) -> Context:
