@@ -12,12 +12,22 @@ from typing import Any
 import msgspec
 import pytest
 
-from rewake import Approval, Decision, step, task, task_context, wait_for_approval, workflow
+from rewake import (
+    Approval,
+    Decision,
+    callback,
+    step,
+    task,
+    task_context,
+    wait_for_approval,
+    workflow,
+)
 from rewake.app import App
 from rewake.dispatchers.dispatcher import Handler
 from rewake.engine.engine import Engine
 from rewake.engine.handover.within import ending_at
 from rewake.engine.outside.approvals import Approvals
+from rewake.engine.outside.callbacks import Callbacks
 from rewake.engine.settings import Settings
 from rewake.hosts.lambda_events import handle_schedule
 from rewake.kinds import OutcomeKind
@@ -36,7 +46,8 @@ from tests.support.virtual import SECRET
 LIMIT = 100.0
 """Seconds that an invocation is given."""
 begun: Counter[str] = Counter()
-_emptied = emptied(begun)
+handed: list[str] = []
+_emptied = emptied(begun, handed)
 
 
 class Mail:
@@ -425,6 +436,44 @@ def test_what_a_sweep_begins_is_over_before_the_process_rests() -> None:
         bench.holds_nothing()
 
     in_function([work, works], body)
+
+
+@workflow
+async def falls_silent() -> str:
+    wait = callback("machine", heartbeat_timeout=30)
+    handed.append(wait.url)
+    try:
+        await wait
+    except TimeoutError:
+        return await step("long", slow_part, at_most_once=True)
+    return "called"
+
+
+def test_a_sweep_goes_on_with_no_run() -> None:
+    """It sends a message: a step that began in it would be cut off with it, however much time the
+    invocations have that messages bring.
+    """
+
+    async def body(bench: Bench) -> None:
+        run = await bench.start("falls_silent")
+        await bench.deliver()
+        await Callbacks(bench.engine).heartbeat(handed[-1].rpartition("/")[2])
+        for _ in range(4):
+            await asyncio.sleep(15)
+            until = bench.loop.time() + 20
+            with ending_at(until):
+                await bench.engine.sweep()
+                await bench.engine.rest(until - bench.loop.time())
+            bench.holds_nothing()
+        assert begun["part"] == 0
+        assert Invocation(run) in bench.mail.sent
+        await bench.deliver()
+        outcome = await bench.engine.result(run)
+        assert outcome is not None
+        assert outcome.kind is OutcomeKind.OK
+        assert begun["part"] == 1
+
+    in_function([falls_silent], body, url="https://here.test")
 
 
 def test_a_sweep_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,7 @@ class Deliveries:
     async def fall_silent(self, operation: Operation) -> None:
         """End a wait of whose machine nothing was heard, unless something was after this look."""
         services = self._services
-        claim = services.claim_to_carry_on(operation.run)
+        claim = self._claim(operation.run)
         outcome, at = fell_silent(operation.lease)
         blank = blank_of(operation)
         with services.claims.making(operation.run, "", owner_of(claim)):
@@ -93,10 +93,17 @@ class Deliveries:
     async def repeat(self, operation: Operation) -> None:
         """Deliver a recorded outcome again: its run may never have heard of it."""
         services = self._services
-        claim = services.claim_to_carry_on(operation.run)
+        claim = self._claim(operation.run)
         with services.claims.making(operation.run, "", owner_of(claim)):
             delivery = await services.store.redeliver(operation, claim)
         await self.follow(delivery)
+
+    def _claim(self, run: str) -> RunClaim | None:
+        """To go on with a run at once. Where a process stands still, a message has it go on: what
+        a sweep began would be cut off with that.
+        """
+        pauses = self._services.settings.pauses
+        return None if pauses else self._services.claim_to_carry_on(run)
 
 
 def owner_of(claim: RunClaim | None) -> str:
