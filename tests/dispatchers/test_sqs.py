@@ -320,6 +320,18 @@ def test_any_text_is_carried() -> None:
     queued(body)
 
 
+def test_a_queue_that_delays_what_does_not_say_delays_nothing() -> None:
+    """What is to be done at once says so: a queue may have a delay of its own."""
+
+    async def body(bench: Bench, account: Account) -> None:
+        account.sqs.delay = 60
+        assert await bench.run("chain", n=3) == 3
+        assert bench.seconds < 2
+        assert {delay for *_, delay in account.sqs.sent} == {0}
+
+    queued(body, sweeps=False)
+
+
 def test_messages_share_requests() -> None:
     """Runs that go on at one moment send their messages in requests of ten."""
 

@@ -64,6 +64,8 @@ class FakeSqs:
         self.sent: list[tuple[float, str, int]] = []
         self.faults = Faults()
         self.down = False
+        self.delay = 0
+        """By how many seconds the queues delay messages that do not say."""
         self._ids = map(str, itertools.count())
 
     def queue(self, name: str) -> Queue:
@@ -141,7 +143,7 @@ class FakeSqs:
                 self.faults.refused -= 1
                 failed.append({"Id": entry["Id"], "Code": "InternalError", "SenderFault": False})
                 continue
-            delay = entry.get("DelaySeconds", 0)
+            delay = entry.get("DelaySeconds", self.delay)
             assert 0 <= delay <= 900
             self.sent.append((self._time(), entry["MessageBody"], delay))
             if self.faults.lost:

@@ -158,9 +158,11 @@ def batched(items: Sequence[T]) -> Iterator[tuple[T, ...]]:
 
 
 def _entry(number: int, message: Outgoing) -> dict[str, Any]:
-    entry: dict[str, Any] = {"Id": str(number), "MessageBody": message.body}
-    if message.delay:
-        entry["DelaySeconds"] = message.delay
+    entry: dict[str, Any] = {
+        "Id": str(number),
+        "MessageBody": message.body,
+        "DelaySeconds": message.delay,  # also 0: else it is delayed as the queue is set to
+    }
     if message.notes:
         entry["MessageAttributes"] = {
             name: {"DataType": "String", "StringValue": text}
