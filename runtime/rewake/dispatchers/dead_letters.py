@@ -29,6 +29,7 @@ UNKNOWN = "it was received too often, and never done"
 """The reason of what the service itself has moved, by its redrive policy."""
 
 _HIDDEN = 10  # Seconds for which a look hides what it sees, if it dies.
+_WAIT = 1  # Seconds until it is sure that there is no more.
 
 
 class DeadLetterQueue:
@@ -79,7 +80,8 @@ class DeadLetterQueue:
         found: list[Letter] = []
         try:
             while len(found) < most:
-                part = await self._parked.receive(min(BATCH, most - len(found)), _HIDDEN, 0)
+                # With no wait at all, only some of the service's servers are asked.
+                part = await self._parked.receive(min(BATCH, most - len(found)), _HIDDEN, _WAIT)
                 if not part:
                     break
                 found += part
