@@ -20,7 +20,7 @@ from rewake.signing.envelopes import enveloped
 from rewake.signing.secret import Secret
 from rewake.testing.clock import EPOCH
 from tests.support.emptied import emptied
-from tests.support.queued import QUEUE, Account, Function, cut_off
+from tests.support.queued import DEAD, QUEUE, Account, Function, cut_off
 from tests.support.sqs import LIMIT
 from tests.support.virtual import SECRET, Bench, virtually
 
@@ -377,6 +377,23 @@ def test_the_largest_message_there_can_be_is_parked() -> None:
         assert [len(each.body) for each in account.dead] == [LIMIT]
 
     queued(body)
+
+
+def test_all_that_is_parked_is_sent_again_however_large() -> None:
+    """A request that sends has room for one of the largest, and for no other beside it."""
+
+    async def body(bench: Bench, account: Account) -> None:
+        dead = account.sqs.queue(DEAD)
+        texts = ["small", "x" * LIMIT, "another", *("y" * (LIMIT // 3) + end for end in "abcd")]
+        for each in texts:
+            await dead.send([Outgoing(each)])
+        letters = bench.engine.services.dispatcher.dead_letters
+        assert letters is not None
+        assert await letters.redrive(None) == len(texts)
+        assert sorted(each.body for each in account.waiting) == sorted(texts)
+        assert account.dead == []
+
+    queued(body, Account(consumes=False), sweeps=False)
 
 
 def test_a_message_whose_handler_fails_is_parked_in_the_end() -> None:

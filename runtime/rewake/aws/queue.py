@@ -14,6 +14,8 @@ T = TypeVar("T")
 
 BATCH = 10
 """The most messages of one request."""
+LARGEST = 262_144
+"""The most bytes of a request that sends, of all its messages together."""
 LONGEST_DELAY = 900
 """The most seconds by which a message can be delayed."""
 LONGEST_POLL = 20
@@ -154,6 +156,20 @@ def batched(items: Sequence[T]) -> Iterator[tuple[T, ...]]:
     """The items in parts of at most `BATCH`."""
     rest = iter(items)
     while part := tuple(itertools.islice(rest, BATCH)):
+        yield part
+
+
+def fitting(letters: Sequence[Letter]) -> Iterator[list[Letter]]:
+    """The letters in parts, each of which one request can send."""
+    part, size = list[Letter](), 0
+    for each in letters:
+        more = len(each.body.encode(errors="surrogatepass"))
+        if part and (len(part) == BATCH or size + more > LARGEST):
+            yield part
+            part, size = [], 0
+        part.append(each)
+        size += more
+    if part:
         yield part
 
 

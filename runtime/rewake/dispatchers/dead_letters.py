@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from rewake.aws.queue import BATCH, Letter, Outgoing, Queue, batched
+from rewake.aws.queue import BATCH, Letter, Outgoing, Queue, fitting
 from rewake.dispatchers.dispatcher import Parked
 from rewake.errors import TransportUnavailable
 from rewake.records import Invocation
@@ -67,7 +67,7 @@ class DeadLetterQueue:
         sent = 0
         async with self._looking(MOST) as (letters, _):
             wanted = [each for each in letters if id is None or each.id == id]
-            for part in batched(wanted):
+            for part in fitting(wanted):
                 left = await self.origin.send([Outgoing(each.body) for each in part])
                 again = {each.body for each in left}
                 gone = [each for each in part if each.body not in again]
