@@ -1,16 +1,21 @@
+from __future__ import annotations
+
 import asyncio
 import logging
 import socket
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
 from rewake.clock import SystemClock
 from rewake.dispatchers.http import BACKLOG, HORIZON, HttpDispatcher
 from rewake.errors import ConfigError
-from rewake.records import Invocation
+from rewake.http.bodies import LIMIT
+from rewake.records import Invocation, Value
 from rewake.signing.secret import Secret
+from rewake.stores.blobs import BLOB_BYTES
 
 CLOCK = SystemClock()
 SECRET = Secret("a secret that only tests may know")
@@ -110,6 +115,42 @@ def test_the_backlog_has_an_end(caplog: pytest.LogCaptureFixture) -> None:
         asyncio.run(scenario())
 
     assert "too many" in caplog.text
+
+
+def test_large_arguments_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica refuses a message that is larger than a request may be, and a sweep sends one with
+    all that a task is called with: it would be refused for ever. Who takes it reads the history.
+    """
+    sent: list[bytes] = []
+
+    class Answer:
+        status = 202
+
+        async def __aenter__(self) -> Answer:
+            return self
+
+        async def __aexit__(self, *_: object) -> None:
+            """Nothing is left to do."""
+
+    def post(*_: object, data: bytes, **__: object) -> Answer:
+        sent.append(data)
+        return Answer()
+
+    async def scenario() -> None:
+        dispatcher = HttpDispatcher("http://127.0.0.1:9", SECRET, CLOCK)
+        dispatcher.open(nothing)
+        monkeypatch.setattr(dispatcher._session, "post", post)
+        for size in (BLOB_BYTES, LIMIT):
+            args = Value("json", msgspec.Raw(msgspec.json.encode("x" * (size - 2))))
+            await dispatcher.dispatch([Invocation("a-run", "a-task", args=args)])
+        await dispatcher.flush()
+        await dispatcher.close()
+
+    asyncio.run(scenario())
+
+    small, large = (msgspec.json.decode(each, type=Invocation) for each in sent)
+    assert small.args is not None
+    assert large == Invocation("a-run", "a-task")
 
 
 @pytest.mark.parametrize("url", ["", "here", "ftp://here", "http://", "http://a:b@here"])

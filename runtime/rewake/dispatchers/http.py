@@ -40,6 +40,10 @@ IN_FLIGHT = 64
 """How many messages are under way at once."""
 BACKLOG = 10_000
 """How many messages may be under way or waiting; the due index covers all others."""
+LARGEST = 64 * 1024
+"""Bytes of a message above which arguments are left out: who takes it reads the history. A replica
+refuses what is larger than a request may be.
+"""
 TIMEOUT = 10.0
 """Seconds until a message that is not answered counts as lost."""
 REFUSAL = 0.25
@@ -131,6 +135,8 @@ class HttpDispatcher:
 
         async with self._turns:
             body = _encode(invocation)
+            if len(body) > LARGEST:
+                body = _encode(msgspec.structs.replace(invocation, args=None))
             headers = {
                 "Content-Type": "application/json",
                 HEADER: sign(self._secret, "POST", PATH, body, self._clock.now()),
