@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+import pytest
+
+from rewake.access import Scope
 from rewake.hosts.pausing import Pauses
 from rewake.http.app import create_app
+from rewake.http.parts import Parts
+from rewake.ledger import Received
 from rewake.states import RunState
 from tests.engine.test_within import Bench, in_function, work, works
 from tests.support.virtual import SECRET
@@ -48,3 +54,32 @@ def test_a_request_does_not_wait_for_the_work_of_a_later_one() -> None:
         assert (await bench.engine.get(run)).state is RunState.DONE
 
     in_function([work, works], body)
+
+
+def test_what_is_written_beside_an_answer_is_written_before_the_process_stands_still(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No answer waits for long for an entry of the audit log, or a delivery that is kept; but what
+    stood still as it was written would be missing for as long as that lasts, or for ever.
+    """
+
+    async def body(bench: Bench) -> None:
+        app = create_app(bench.engine, SECRET, sweep=False)
+        pauses, written = Pauses(app), list[str]()
+        parts: Parts = app.state.parts
+        store = bench.engine.services.store
+
+        async def slowly(entry: object, *_: Any) -> None:
+            await asyncio.sleep(3)
+            written.append(type(entry).__name__)
+
+        monkeypatch.setattr(store.audit, "append", slowly)
+        monkeypatch.setattr(store.deliveries, "append", slowly)
+        async with pauses.working(LONG):
+            await parts.auditor.tell(Scope.OPERATE, "runs.cancel", 200)
+        assert written == ["Audited"]
+        async with pauses.working(LONG):
+            await parts.keeper.keep(Received(0, "push", "started"), b"", known=True)
+        assert written == ["Audited", "Received"]
+
+    in_function([], body)

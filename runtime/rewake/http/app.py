@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -277,8 +278,8 @@ async def rest(app: Starlette, seconds: float) -> None:
     """Let nothing be held or left to send, within so many seconds: the process may stand still."""
     parts: Parts = app.state.parts
     await parts.engine.rest(seconds)
-    await parts.views.rest()
-    await parts.principals.close()
+    beside = parts.auditor.rest(), parts.keeper.close(), parts.principals.close()
+    await asyncio.gather(parts.views.rest(), *beside)
 
 
 def begin_closing(app: Starlette) -> None:

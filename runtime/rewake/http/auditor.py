@@ -89,12 +89,16 @@ class Auditor:
             told = "an entry of the audit log could not be written: %s"
             log.error(told, error, extra=_extra(entry))
 
+    async def rest(self) -> None:
+        """Wait for what is being written."""
+        await self._writes.close(_PATIENCE)
+
     async def close(self) -> None:
         """Wait for what is being written, and say how many refusals had no entry."""
         for who, count in self._refusals.left_out().items():
             told = "%d more requests of %s were refused and have no entry"
             log.info(told, count, who or _STRANGER)
-        await self._writes.close(_PATIENCE)
+        await self.rest()
 
 
 def client_of(scope: Mapping[str, Any]) -> str:
