@@ -145,6 +145,30 @@ def test_what_cannot_be_handled_is_parked_and_done() -> None:
     called(body)
 
 
+def test_what_nobody_foresaw_about_a_message_fails_that_one_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A batch that failed as a whole would bring all of it again, when its visibility is over."""
+
+    async def body(bench: Bench, account: Account) -> None:
+        once = account.sqs._once
+
+        async def oddly(action: str, asked: Any, timeout: float) -> dict[str, Any]:
+            if asked.get("QueueUrl", "").endswith(DEAD):
+                raise KeyError(action)
+            return await once(action, asked, timeout)
+
+        header = await bench.start("once", seconds=0.1)
+        monkeypatch.setattr(account.sqs, "_once", oddly)
+        event = batch(account)
+        event["Records"].append({**event["Records"][0], "messageId": "bad", "body": "nonsense"})
+        answer = await handle_sqs(bench.engine, event)
+        assert answer == {"batchItemFailures": [{"itemIdentifier": "bad"}]}
+        assert (await bench.engine.get(header.run)).epoch == 1
+
+    called(body)
+
+
 def test_a_message_is_put_back_into_the_queue_that_it_came_from() -> None:
     """Also if that is the queue of a route: it is hidden there, and parked beside it."""
     sqs = FakeSqs(lambda: EPOCH)

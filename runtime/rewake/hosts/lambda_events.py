@@ -111,7 +111,15 @@ def _queue_of(engine: Engine, arn: str = "") -> DeadLetterQueue | None:
 
 
 async def _carry(receiver: Receiver, queue: DeadLetterQueue | None, letter: Letter) -> bool:
-    """Whether a message is done, or parked."""
+    """Whether a message is done, or parked. Raises nothing: else all of its batch came again."""
+    try:
+        return await _carried(receiver, queue, letter)
+    except Exception:
+        log.exception("a message of a batch failed; it comes again")
+        return False
+
+
+async def _carried(receiver: Receiver, queue: DeadLetterQueue | None, letter: Letter) -> bool:
     fate = await _fate(receiver, receiver.read(letter.body), letter.times)
     if isinstance(fate, Done):
         return True
