@@ -77,12 +77,17 @@ async def wide(n: int, seconds: float) -> int:
 
 
 @workflow
+async def begins(seconds: float) -> float:
+    return await sleeper(seconds)
+
+
+@workflow
 async def bounded(seconds: float) -> str:
     async with asyncio.timeout(200):
         return await work("quick", seconds)
 
 
-MEMBERS = [chain, wide, sleeper, large, mixed, bounded, work, flaky]
+MEMBERS = [chain, wide, sleeper, begins, large, mixed, bounded, work, flaky]
 
 
 def queued(
@@ -279,6 +284,27 @@ def test_no_more_tasks_are_taken_than_there_is_room_for() -> None:
         for each in headers:
             assert await bench.result(each.run) == "quick"
         assert ran["quick"] == 30
+
+    queued(body, Account(room=4), tasks=4)
+
+
+def test_runs_do_not_wait_for_room_for_tasks() -> None:
+    """While long tasks take all the room that there is, no message is taken; but runs need none.
+    They wake, and end, and one that is cancelled gives back the room that its tasks have.
+    """
+
+    async def body(bench: Bench, account: Account) -> None:
+        header = await bench.start("wide", n=9, seconds=3600.0)
+        await asyncio.sleep(3)
+        assert sum(ran.values()) == 4
+        sleeps = await bench.start("sleeper", seconds=5.0)
+        assert await bench.result(sleeps.run, 30) < 15
+        parent = await bench.start("begins", seconds=5.0)
+        assert await bench.result(parent.run, 60) < 15
+        await bench.engine.cancel(header.run)
+        outcome = await bench.engine.result(header.run, 30)
+        assert outcome is not None
+        assert await bench.run("chain", n=1) == 1
 
     queued(body, Account(room=4), tasks=4)
 

@@ -157,7 +157,7 @@ class Engine(Runs):
         if self._pid != os.getpid():
             told = "this engine was made before a fork: make one in each process (no preloading)"
             raise ConfigError(told)
-        self._services.home = asyncio.get_running_loop()
+        self._services.home, self._services.handle = asyncio.get_running_loop(), self._handle
         self._services.context = contextvars.copy_context()
         capture.open()
         self._home_thread = threading.get_ident()

@@ -248,6 +248,8 @@ class Services:
     """Tells the runs that wait for the end of one how it ended (`engine/outside/children.py`)."""
     take: Callable[[Invocation], None] = field(init=False)
     """Claims a task and carries it out, in a slot that is reserved for it."""
+    handle: Callable[[Invocation], Awaitable[object]] = field(init=False)
+    """Acts on a message."""
     events: Telling = field(init=False)
     """Tells events to those who wait for them."""
     telling: set[str] = field(default_factory=set)
@@ -381,14 +383,39 @@ class Services:
         reach = self.dispatcher.reach
         return reach > 0 and at <= self.clock.now() + reach
 
-    async def is_in_a_queue(self) -> bool:
+    async def is_in_a_queue(self, *, needs_slot: bool = True) -> bool:
         """Whether a message that was sent, and has not come, waits for somebody to take it.
 
         Else each sweep would add another to those that wait. Now and then it is sent all the same,
-        as nobody knows whether it is the one that was never sent, since its sender died.
+        as nobody knows whether it is the one that was never sent, since its sender died. What needs
+        no slot is done here where there is none (`send_late`).
         """
+        if not needs_slot and self._has_no_room():
+            return False
         behind = await self.dispatcher.is_behind()
         return behind and self.chance.random() > SENT_AGAIN
+
+    async def send_late(self, invocations: Sequence[Invocation]) -> None:
+        """Send messages that nobody has taken so far.
+
+        Who has no room for tasks takes none out of a queue, and cannot tell which of them need a
+        slot. So what waits there and needs none is done here: else nothing would go on until tasks
+        that take hours have ended.
+        """
+        here: list[Invocation] = []
+        if self._has_no_room() and await self.dispatcher.is_behind():
+            here = [each for each in invocations if self._needs_no_slot(each)]
+        for each in here:
+            self.work.begin(each.run, self.handle(each))
+        await self.dispatch([each for each in invocations if each not in here])
+
+    def _needs_no_slot(self, invocation: Invocation) -> bool:
+        """Whether it can be done here at once: no task is, nor what is left to another process."""
+        is_task = invocation.key and not invocation.kind.traits.of_run
+        return not (is_task or self.elsewhere.is_aside(invocation.run, invocation.key))
+
+    def _has_no_room(self) -> bool:
+        return not (self.slots.free or self.settings.pauses)
 
     def has_queued(self, run: str, asked: Scheduled) -> bool:
         """Whether a message for this task waits here for a slot: it will be looked at then."""

@@ -301,9 +301,9 @@ class Sweeper:
         elif header.state is not RunState.READY:
             await self._lay_down(header, key, due, now)
             return
-        sent = header.epoch == 0 and await self._services.is_in_a_queue()
+        sent = header.epoch == 0 and await self._services.is_in_a_queue(needs_slot=False)
         if await self._store.postpone(key, due, now + settings.grace, of=header) and not sent:
-            await self._services.wake(header.run)
+            await self._services.send_late([Invocation(header.run)])
 
     async def _lay_down(self, header: Header, key: Key, due: Millis, now: Millis) -> None:
         """Do what is left to do of a run that does not go on by itself."""
@@ -379,7 +379,8 @@ class Sweeper:
         found = Parked(header, history.awaited(), now, settings.grace)
         for entry in found.asked:
             operation = history.item(entry)
-            sent = operation is None and not entry.tag and await self._services.is_in_a_queue()
+            needs, new = not entry.kind.traits.of_run, operation is None and not entry.tag
+            sent = new and await self._services.is_in_a_queue(needs_slot=needs)
             if sent or self._services.has_queued(header.run, entry):
                 found.soon()
                 continue
@@ -402,9 +403,8 @@ class Sweeper:
         missed = wake and found.missed
         if not await self._store.recheck(header, check_at=found.next(), wake=timer, arrived=missed):
             return
-        if wake:
-            await self._services.wake(header.run)
-        await self._services.dispatch(unattended)
+        woken = [Invocation(header.run)] if wake else []
+        await self._services.send_late([*woken, *unattended])
 
     async def _looked_at(self, header: Header) -> History:
         """What a run has asked for, with the items of what is open or was withdrawn.
