@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Callable
 
 import msgspec
@@ -9,6 +10,7 @@ from rewake.clock import SystemClock
 from rewake.errors import RewakeError, StoreFull, StoreUnavailable, Unauthentic
 from rewake.http.app import begin_closing
 from rewake.http.inbox import Inbox
+from rewake.kinds import Kind
 from rewake.records import Invocation
 from rewake.signing.messages import HEADER, WINDOW, check, sign
 from rewake.signing.secret import Secret
@@ -144,6 +146,33 @@ def test_an_inbox_that_is_full(app: Starlette, stranger: Stranger, taken: list[I
     response = stranger("POST", PATH, content=BODY, headers=signed())
     assert response.status_code == 503
     assert response.headers["Retry-After"] == "1"
+
+
+def test_what_needs_no_slot_has_room_of_its_own() -> None:
+    """Tasks that wait for a slot, for hours perhaps, do not keep runs from going on."""
+    asks = Invocation("r", "some.child", kind=Kind.CHILD)
+
+    async def scenario() -> None:
+        over = asyncio.Event()
+
+        async def handler(_: Invocation) -> None:
+            await over.wait()
+
+        inbox = Inbox(handler, SystemClock(), room=2)
+        inbox.open()
+        for number in range(2):
+            assert await inbox.take(Invocation("r", str(number)))
+        await asyncio.sleep(0)
+        assert not await inbox.take(MESSAGE)
+        for each in (Invocation("r"), asks):
+            assert await inbox.take(each)
+            await asyncio.sleep(0)
+        assert not await inbox.take(Invocation("another"))
+        over.set()
+        await inbox.close()
+        assert await inbox.take(MESSAGE)
+
+    asyncio.run(scenario())
 
 
 def test_a_replica_that_closes(

@@ -2,7 +2,7 @@
 
 No answer waits for that work, unless the process stands still between requests. So that a flood
 cannot fill the memory, the inbox has room for `ROOM` messages and refuses more; a sweep then finds
-their work.
+their work. Those about tasks may wait for a slot for hours: what needs none has room of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rewake.engine.handover.within import seconds_left
 from rewake.records import Invocation
 
 ROOM = 2_000
-"""How many messages may be under way."""
+"""How many messages may be under way of those that need a slot, and of the others."""
 
 
 class Inbox:
@@ -30,7 +30,7 @@ class Inbox:
         self._clock = clock
         self._first = first
         self._room = room
-        self._under_way = 0
+        self._under_way = {True: 0, False: 0}
         # It folds messages about one task together, and holds early ones until their time.
         self._local = InProcessDispatcher(clock)
 
@@ -40,7 +40,7 @@ class Inbox:
 
     async def take(self, invocation: Invocation) -> bool:
         """Take a message; False if there is no room."""
-        if self._under_way >= self._room:
+        if self._under_way[_needs_slot(invocation)] >= self._room:
             return False
         if not self._first:
             await self._local.dispatch([invocation])
@@ -56,8 +56,13 @@ class Inbox:
         await self._local.close()
 
     async def _handle(self, invocation: Invocation) -> None:
-        self._under_way += 1
+        needs = _needs_slot(invocation)
+        self._under_way[needs] += 1
         try:
             await self._handler(invocation)
         finally:
-            self._under_way -= 1
+            self._under_way[needs] -= 1
+
+
+def _needs_slot(invocation: Invocation) -> bool:
+    return bool(invocation.key) and not invocation.kind.traits.of_run
