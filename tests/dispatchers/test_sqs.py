@@ -309,6 +309,35 @@ def test_runs_do_not_wait_for_room_for_tasks() -> None:
     queued(body, Account(room=4), tasks=4)
 
 
+async def _begun(times: int) -> None:
+    """Wait until attempts were begun so often."""
+    while True:
+        if sum(ran.values()) >= times:
+            return
+        await asyncio.sleep(1)
+
+
+def test_runs_do_not_wait_for_suspects() -> None:
+    """Tasks under which two processes have died are begun one by one: the messages of the others
+    take room as well meanwhile, and no slot.
+    """
+
+    async def body(bench: Bench, account: Account) -> None:
+        await bench.start("wide", n=4, seconds=90.0)
+        for number in (4, 8):
+            await _begun(number)
+            cut_off(bench.engine)
+            bench.engine = bench.another()
+            bench.engine.open()
+        await _begun(9)
+        await asyncio.sleep(3)
+        assert bench.engine.free_slots
+        sleeps = await bench.start("sleeper", seconds=2.0)
+        assert await bench.result(sleeps.run, 15) < 10
+
+    queued(body, Account(room=4), tasks=4)
+
+
 def test_what_waits_in_the_queue_is_not_sent_again() -> None:
     """Where there is more to do than gets done, messages that nobody lost are hardly repeated.
 

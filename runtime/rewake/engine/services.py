@@ -415,7 +415,8 @@ class Services:
         return not (is_task or self.elsewhere.is_aside(invocation.run, invocation.key))
 
     def _has_no_room(self) -> bool:
-        return not (self.slots.free or self.settings.pauses)
+        # The message of a suspect that waits takes room as well, and no slot.
+        return self.slots.free <= self.apart.waiting and not self.settings.pauses
 
     def has_queued(self, run: str, asked: Scheduled) -> bool:
         """Whether a message for this task waits here for a slot: it will be looked at then."""
