@@ -18,7 +18,7 @@ import httpx2
 import pytest
 
 from rewake.errors import UsageError
-from rewake.hosts.aws_lambda import _handler_of, _is_request
+from rewake.hosts.aws_lambda import _encoded, _handler_of, _is_request
 from tests.support.functions import ROOT, Failed, Function, held_in, request_event
 from tests.support.server import SECRET, bearer
 
@@ -113,6 +113,29 @@ def test_a_path_is_decoded_once(function: Function, domain: str) -> None:
     assert function.invoke(event)["statusCode"] == 200
     lost = request_event("GET", path + "%255B", bearer(), b"", domain=domain)
     assert function.invoke(lost)["statusCode"] == 404
+
+
+@pytest.mark.parametrize(
+    ("domain", "stage", "sent", "comes"),
+    [
+        ("x.execute-api.eu-west-1.amazonaws.com", "$default", "/v1/runs", "/v1/runs"),
+        ("x.execute-api.eu-west-1.amazonaws.com", "dev", "/dev/v1/runs/a b", "/v1/runs/a%20b"),
+        ("x.execute-api.eu-west-1.amazonaws.com", "v1", "/v1/v1/runs", "/v1/runs"),
+        ("x.execute-api.eu-west-1.amazonaws.com", "dev", "/dev/dev/v1/runs", "/dev/v1/runs"),
+        ("api.example.com", "dev", "/dev/v1/runs", "/v1/runs"),
+        ("api.example.com", "v1", "/v1/runs", "/v1/runs"),
+        ("api.example.com", "dev", "/v1/runs", "/v1/runs"),
+        ("x.lambda-url.eu-west-1.on.aws", "$default", "/dev/v1/a%20b", "/dev/v1/a%20b"),
+    ],
+)
+def test_a_stage_is_no_part_of_a_path(domain: str, stage: str, sent: str, comes: str) -> None:
+    """An HTTP API with a stage of a name hands it on in front of each path. At a domain of one's
+    own it may not: there what is one of ours is none.
+    """
+    event = request_event("GET", sent, {}, b"", domain=domain)
+    event["requestContext"]["stage"] = stage
+
+    assert _encoded(event)["requestContext"]["http"]["path"] == comes
 
 
 def test_queries_and_answers_are_whole(function: Function) -> None:

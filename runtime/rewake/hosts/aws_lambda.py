@@ -33,6 +33,7 @@ from rewake.hosts.config import ServerConfig
 from rewake.hosts.hosts import MIB
 from rewake.hosts.log_formats import JsonFormat, configure_logging
 from rewake.hosts.pausing import Pauses, too_large
+from rewake.http.app import ROUTES
 
 NAME: Final = "aws-lambda"
 
@@ -43,6 +44,9 @@ _TEXTS = ("text/", "application/json", "application/problem+json", "application/
 _AS_ASCII = sys.version_info < (3, 12)  # So the runtime's client writes JSON.
 _MOST_FOR_ONE = 12  # The most bytes that JSON has for one character.
 _FUNCTION_URL = ".lambda-url."
+_HTTP_API = ".execute-api."
+_OURS = frozenset(path.split("/")[1] for _, path, _ in ROUTES)
+"""What our own paths begin with: at a domain of its own an API may hand on no stage."""
 
 Event = dict[str, Any]
 
@@ -161,14 +165,19 @@ def _size(answer: Event) -> int:
 
 
 def _encoded(event: Event) -> Event:
-    """The event with a percent-encoded path, as Mangum expects it.
+    """The event with a percent-encoded path, as Mangum expects it, without the name of a stage.
 
-    A Function URL passes a path on as it is; an HTTP API has decoded it.
+    A Function URL passes a path on as it is; an HTTP API has decoded it, and puts its stage in
+    front, if that has a name.
     """
     about = event["requestContext"]
-    if _FUNCTION_URL in about.get("domainName", ""):
+    domain, stage = about.get("domainName", ""), about.get("stage", "")
+    if _FUNCTION_URL in domain:
         return event
-    asked = {**about["http"], "path": quote(about["http"]["path"])}
+    path: str = about["http"]["path"]
+    if stage and (_HTTP_API in domain or stage not in _OURS) and path.startswith(f"/{stage}/"):
+        path = path.removeprefix(f"/{stage}")
+    asked = {**about["http"], "path": quote(path)}
     return {**event, "requestContext": {**about, "http": asked}}
 
 
