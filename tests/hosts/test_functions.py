@@ -10,9 +10,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from wsgiref.util import setup_testing_defaults
 
 import httpx2
 import pytest
@@ -154,12 +155,41 @@ def test_what_cannot_be_opened_is_made_once(
         threads.append(set(threading.enumerate()))
     assert threads[0] == threads[-1]
     made = application._made
-    closed = made.app.state.parts.engine.services.store.close()
+    closed = application.served.state.parts.engine.services.store.close()
     asyncio.run_coroutine_threadsafe(closed, made.loop).result()
     made.loop.call_soon_threadsafe(made.loop.stop)
     while made.loop.is_running():
         time.sleep(0.01)
     made.loop.close()
+
+
+def test_a_client_of_a_wsgi_server_that_goes_away_ends_its_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What streams to it would wait for ever for somebody who reads, and take a reader's place."""
+    ended = threading.Event()
+
+    async def streams(_: Any, __: Any, send: Any) -> None:
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            while True:
+                await send({"type": "http.response.body", "body": b"one", "more_body": True})
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(wsgi, "build_app", lambda *_: streams)
+    monkeypatch.setattr(wsgi, "running", lambda _: nullcontext())
+    application = wsgi.WsgiApp.from_env(environ(tmp_path, 1) | {"REWAKE_DISPATCHER": "in-process"})
+    asked: dict[str, Any] = {}
+    setup_testing_defaults(asked)
+
+    chunks = application(asked, lambda *_: None)
+    assert next(iter(chunks)) == b"one"
+    chunks.close()
+
+    assert ended.wait(5)
+    loop = application._made.loop
+    loop.call_soon_threadsafe(loop.stop)
 
 
 def test_vercel(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ import asyncio
 import atexit
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rewake.app import App, load_app
 from rewake.errors import ConfigError
@@ -19,7 +21,9 @@ from rewake.hosts.building import build_app
 from rewake.hosts.config import ServerConfig
 from rewake.http.app import running
 
-Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Generator[bytes]]
+_TASK = "rewake.task"
+"""Where the environment of a request has the task that answers it."""
 
 
 class WsgiApp:
@@ -35,6 +39,8 @@ class WsgiApp:
         self._adapter = a2wsgi.ASGIMiddleware
         self._lock = threading.Lock()
         self._made: Any = None
+        self.served: Any = None
+        """The ASGI app, once the first request has made it."""
         self._served: Wsgi | None = None
 
     @classmethod
@@ -49,16 +55,16 @@ class WsgiApp:
         """Answer one request."""
         with self._lock:
             served = self._served = self._served or self._open()
-        return served(environ, start_response)
+        return _Answer(served(environ, start_response), environ, self._made.loop)
 
     def _open(self) -> Wsgi:
         if self._made is None:  # once: what cannot be opened is tried again by the next request
-            asgi = build_app(self._app, self._config)
+            self.served = build_app(self._app, self._config)
             adapter: Any = self._adapter
-            self._made = adapter(asgi)
+            self._made = adapter(_noting_tasks(self.served))
         made = self._made
         if self._config.runs_on.goes_on:  # else each request sees to it
-            life = running(made.app)
+            life = running(self.served)
             asyncio.run_coroutine_threadsafe(life.__aenter__(), made.loop).result()
             atexit.register(
                 lambda: asyncio.run_coroutine_threadsafe(
@@ -67,3 +73,38 @@ class WsgiApp:
             )
         served: Wsgi = made
         return served
+
+
+class _Answer:
+    """The parts of an answer. A server closes it, also if nobody reads on: then its request ends.
+
+    The adapter would let it wait for ever for somebody who takes the next part.
+    """
+
+    def __init__(
+        self, parts: Generator[bytes], environ: Mapping[str, Any], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._parts = parts
+        self._environ = environ
+        self._loop = loop
+
+    def __iter__(self) -> _Answer:
+        return self
+
+    def __next__(self) -> bytes:
+        return next(self._parts)
+
+    def close(self) -> None:
+        """Read no more."""
+        self._parts.close()
+        task = self._environ.get(_TASK)
+        if task is not None:
+            self._loop.call_soon_threadsafe(task.cancel)
+
+
+def _noting_tasks(app: ASGIApp) -> ASGIApp:
+    async def noting(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["wsgi_environ"][_TASK] = asyncio.current_task()
+        await app(scope, receive, send)
+
+    return noting
