@@ -163,6 +163,33 @@ def test_what_cannot_be_opened_is_made_once(
     made.loop.close()
 
 
+def test_a_wsgi_server_ends_in_order(tmp_path: Path) -> None:
+    """What it closes may need a thread: to look a database up, or to wait for one that ends."""
+    code = """
+import asyncio
+from wsgiref.util import setup_testing_defaults
+from rewake.engine.engine import Engine
+from rewake.hosts.wsgi import WsgiApp
+
+close = Engine.close
+
+async def told(engine, grace):
+    await asyncio.to_thread(print, "closes")
+    await close(engine, grace)
+    print("is closed")
+
+Engine.close = told
+asked = {"PATH_INFO": "/healthz"}
+setup_testing_defaults(asked)
+print(*WsgiApp.from_env()(asked, lambda *_: None))
+"""
+    given = environ(tmp_path, 1) | {"REWAKE_DISPATCHER": "in-process", "REWAKE_GRACE": "0.1"}
+    arguments = [sys.executable, "-c", code]
+    ended = subprocess.run(arguments, env=given, capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines()[1:] == ["closes", "is closed"], ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_a_client_of_a_wsgi_server_that_goes_away_ends_its_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

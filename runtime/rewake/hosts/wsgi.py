@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import concurrent.futures.thread  # noqa: F401 - it registers how its pools end before us
 import os
 import threading
 from collections.abc import Callable, Generator, Mapping
@@ -22,6 +23,12 @@ from rewake.hosts.config import ServerConfig
 from rewake.http.app import running
 
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Generator[bytes]]
+_at_the_end: Callable[[Callable[[], object]], object] = getattr(
+    threading, "_register_atexit", atexit.register
+)
+"""Has something called while the process ends; before the pools of threads do, as `atexit` is not:
+what is closed may need one, and the last that was registered is the first to be called.
+"""
 _TASK = "rewake.task"
 """Where the environment of a request has the task that answers it."""
 
@@ -66,7 +73,7 @@ class WsgiApp:
         if self._config.runs_on.goes_on:  # else each request sees to it
             life = running(self.served)
             asyncio.run_coroutine_threadsafe(life.__aenter__(), made.loop).result()
-            atexit.register(
+            _at_the_end(
                 lambda: asyncio.run_coroutine_threadsafe(
                     life.__aexit__(None, None, None), made.loop
                 ).result()
