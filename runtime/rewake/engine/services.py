@@ -402,12 +402,13 @@ class Services:
         slot. So what waits there and needs none is done here: else nothing would go on until tasks
         that take hours have ended.
         """
-        here: list[Invocation] = []
-        if self._has_no_room() and await self.dispatcher.is_behind():
-            here = [each for each in invocations if self._needs_no_slot(each)]
-        for each in here:
-            self.work.begin(each.run, self.handle(each))
-        await self.dispatch([each for each in invocations if each not in here])
+        sent, stands = list[Invocation](), self._has_no_room() and await self.dispatcher.is_behind()
+        for each in invocations:
+            if stands and self._needs_no_slot(each):
+                self.work.begin(each.run, self.handle(each))
+            else:
+                sent.append(each)
+        await self.dispatch(sent)
 
     def _needs_no_slot(self, invocation: Invocation) -> bool:
         """Whether it can be done here at once: no task is, nor what is left to another process."""
