@@ -92,7 +92,7 @@ class DispatcherContract:
         async def scenario() -> None:
             receiver = Receiver(self.patience)
             async with self.dispatcher(receiver) as dispatcher:
-                at = SystemClock().now() + 100
+                at = SystemClock().now() + 500
                 await dispatcher.dispatch([Invocation("late", not_before=at), Invocation("prompt")])
                 assert (await receiver.next())[0].run == "prompt"
                 late, when = await receiver.next()
