@@ -15,7 +15,7 @@ from rewake.codecs import AesGcm, Context
 from rewake.errors import ConfigError
 from rewake.hosts import building
 from rewake.hosts.config import DISPATCHERS, SETTINGS, ServerConfig, dev_secret
-from rewake.hosts.databases import Address, open_database
+from rewake.hosts.databases import Address, file_of, open_database
 from rewake.signing.secret import Secret
 from rewake.signing.tokens import app_token
 
@@ -324,3 +324,9 @@ def test_an_address_without_its_colon_is_no_path() -> None:
     with pytest.raises(ConfigError, match="is a colon missing") as caught:
         open_database(Address("postgresql//user:hush@127.0.0.1/db"))
     assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["/home/ada@here.test//runs.db", "./a//ada@here/runs.db"])
+def test_a_path_may_have_what_an_address_has(path: str) -> None:
+    """A home folder is called by an address of mail, and what is put together has a / twice."""
+    assert file_of(Address(path)) == Path(path)

@@ -51,6 +51,8 @@ class Reader(NamedTuple):
 
 _HOST = re.compile(r"(\[[^]]*\]|[^][:]*)(:[0-9]*)?")
 """A host, with a port or without."""
+_NO_COLON = re.compile(r"[A-Za-z0-9+-]*//.*@", re.DOTALL)
+"""An address without its colon; a folder of a path may have an @ in its name, and a / twice."""
 
 
 class Address(NamedTuple):
@@ -314,7 +316,7 @@ def _parts_of(db: str) -> tuple[Kind, str]:
             if db.lower() == "memory"
             else "a SQLite file is named by its path: sqlite:PATH, or just PATH"
         )
-    if scheme is None and "//" in db and "@" in db:  # what is told of a path is all of it
+    if scheme is None and _NO_COLON.match(db):  # what is told of a path is all of it
         raise ConfigError("this is no path, and no address: is a colon missing before its //?")
     if scheme is None:
         return _KINDS["sqlite"], db
