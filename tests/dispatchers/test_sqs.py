@@ -6,14 +6,16 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
-from rewake import now, parallel, sleep, task, wait_for_approval, workflow
+from rewake import now, parallel, sleep, step, task, wait_for_approval, workflow
 from rewake.authoring.approval import Approval, Decision
 from rewake.aws.queue import Outgoing
 from rewake.dispatchers.receiving import TRIES
+from rewake.engine import services
 from rewake.engine.outside.approvals import Approvals
 from rewake.records import Invocation, Millis
 from rewake.signing.envelopes import enveloped
@@ -82,12 +84,17 @@ async def begins(seconds: float) -> float:
 
 
 @workflow
+async def long_step() -> None:
+    await step("long", partial(asyncio.sleep, 3000))
+
+
+@workflow
 async def bounded(seconds: float) -> str:
     async with asyncio.timeout(200):
         return await work("quick", seconds)
 
 
-MEMBERS = [chain, wide, sleeper, begins, large, mixed, bounded, work, flaky]
+MEMBERS = [chain, wide, sleeper, begins, long_step, large, mixed, bounded, work, flaky]
 
 
 def queued(
@@ -334,6 +341,23 @@ def test_runs_do_not_wait_for_suspects() -> None:
         assert bench.engine.free_slots
         sleeps = await bench.start("sleeper", seconds=2.0)
         assert await bench.result(sleeps.run, 15) < 10
+
+    queued(body, Account(room=4), tasks=4)
+
+
+def test_a_sweep_begins_no_more_turns_than_there_is_memory_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where long tasks take all the room, runs with long steps begin, but not all of them."""
+    monkeypatch.setattr(services, "MOST_TURNS", 3)
+
+    async def body(bench: Bench, account: Account) -> None:
+        await bench.start("wide", n=9, seconds=3600.0)
+        await asyncio.sleep(3)
+        for _ in range(8):
+            await bench.start("long_step")
+            await asyncio.sleep(20)
+        assert 3 <= len(bench.engine.services.turns) < 6
 
     queued(body, Account(room=4), tasks=4)
 

@@ -55,6 +55,8 @@ from rewake.tags import UNTAGGED
 T = TypeVar("T")
 SENT_AGAIN = 1 / 32
 """The share of messages that wait in a queue that a sweep sends again."""
+MOST_TURNS = 2_000
+"""With so many turns under way here, a sweep begins no more of those whose messages wait."""
 
 log = logging.getLogger("rewake.engine")
 
@@ -416,8 +418,12 @@ class Services:
         return not (is_task or self.elsewhere.is_aside(invocation.run, invocation.key))
 
     def _has_no_room(self) -> bool:
+        """Whether no message can come here, although there is room for turns: a turn may have a
+        step of an hour, and each needs memory.
+        """
         # The message of a suspect that waits takes room as well, and no slot.
-        return self.slots.free <= self.apart.waiting and not self.settings.pauses
+        none = self.slots.free <= self.apart.waiting and not self.settings.pauses
+        return none and len(self.turns) < MOST_TURNS
 
     def has_queued(self, run: str, asked: Scheduled) -> bool:
         """Whether a message for this task waits here for a slot: it will be looked at then."""
