@@ -390,6 +390,30 @@ def test_what_waits_for_room_leaves_alone_a_turn_of_another_message() -> None:
     in_function([work, works, works_and_steps], body, tasks=1)
 
 
+def test_a_suspect_that_waits_leaves_alone_a_turn_of_another_message() -> None:
+    """One that is to be begun apart from others waits for that without a place in a queue."""
+
+    async def body(bench: Bench) -> None:
+        await bench.engine.start("works_and_steps", {})
+        turn = asyncio.ensure_future(bench.handle(bench.mail.sent.pop(), LIMIT))
+        await asyncio.sleep(1)
+        [waits] = bench.mail.sent
+        bench.mail.sent.clear()
+        services = bench.engine.services
+        await services.claims.task(services.task_claim(waits.run, waits))
+        key = services.store.layout.operation(waits.run, waits.key)
+        await bench.table.update(key, set={"owner": "", "lease": 0, "deaths": 9})
+        async with services.apart.entering("another", "", 2):
+            await bench.handle(waits, 20)
+        # Its run's turn looks after it as well.
+        assert {(each.run, each.key) for each in bench.mail.sent} == {(waits.run, waits.key)}
+        await turn
+        assert begun == {"part": 1}
+        assert (await bench.engine.get(waits.run)).strikes == 0
+
+    in_function([work, works_and_steps], body)
+
+
 def test_a_step_that_had_most_of_the_time_gives_its_run_a_strike() -> None:
     """A step that fills an invocation counts as lost, and the run goes on in the next one."""
 

@@ -89,6 +89,8 @@ class TurnHere:
     """What it has read, and what was heard since."""
     begun: Mapping[str, StepHere] = field(default_factory=dict)
     """By key: the newest attempts at steps."""
+    by: asyncio.Task[Any] | None = None
+    """The task of the event loop that has begun it, as what a message brings, or beside that."""
 
 
 @dataclass(slots=True)

@@ -88,7 +88,7 @@ async def done_within(
         await asyncio.wait({task}, timeout=max(0.0, seconds))
         if task.done():
             return task.result()
-        again = await _given_up(services, invocation, begun, seconds, share)
+        again = await _given_up(services, invocation, task, begun, seconds, share)
     except asyncio.CancelledError:
         task.cancel()
         await asyncio.wait({task}, timeout=LAST_WORDS)
@@ -105,14 +105,21 @@ async def done_within(
 
 
 async def _given_up(
-    services: Services, invocation: Invocation, begun: Millis, seconds: float, share: float
+    services: Services,
+    invocation: Invocation,
+    task: asyncio.Task[Any],
+    begun: Millis,
+    seconds: float,
+    share: float,
 ) -> Invocation:
     """Count as lost what has had its time; the message with which the work goes on."""
     run, here = invocation.run, (invocation.run, invocation.key)
     same = msgspec.structs.replace(invocation, sole=False, not_before=None)
     if here in services.queued:
-        return same  # a turn of its run that is here is of another message
+        return same
     owner, turn = services.attempts.get(here), services.turns.get(run)
+    if turn is not None and turn.by is not task:
+        turn = None  # another message's, while this one waits for room or to be begun apart
     try:
         if owner is not None:
             await _attempt_given_up(services, here, owner, _whole(seconds), share)

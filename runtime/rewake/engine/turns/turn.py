@@ -89,6 +89,7 @@ class Turn:
         self._check_at: Millis | None = None
         self._unread = False
         self._read_all_at = 0.0
+        self._by = asyncio.current_task()  # here: what is around the turn may have tasks of its own
 
     async def run(self, known: Operation | None = None) -> None:
         """Carry the run on as far as it goes. `known` is an outcome that was just delivered."""
@@ -105,6 +106,7 @@ class Turn:
             self._steps.running,
             self._instance.arrivals,
             self._steps.begun,
+            self._by,
         )
         self._services.turns[run] = here
         try:
