@@ -51,6 +51,10 @@ class Reader(NamedTuple):
 
 _HOST = re.compile(r"(\[[^]]*\]|[^][:]*)(:[0-9]*)?")
 """A host, with a port or without."""
+_WHERE = ("host", "hostaddr", "port", "dbname", "service", "schema")
+"""What the query of an address says of the place."""
+_NAMES = {*_WHERE, "user", "password", "options", "application_name", "sslmode", "sslpassword"}
+"""What it may say whose value has an @."""
 _NO_COLON = re.compile(r"[A-Za-z0-9+-]*//.*@", re.DOTALL)
 """An address without its colon; a folder of a path may have an @ in its name, and a / twice."""
 
@@ -69,11 +73,13 @@ class Address(NamedTuple):
         scheme, _, rest = self.db.partition("://")
         place, _, query = rest.partition("?")
         where = place.rpartition("@")[2]
-        schema = "".join(f"?{each}" for each in query.split("&") if each[:7] == "schema=")
+        given = [each for each in query.split("&") if each]
+        said = "&".join(each for each in given if each.partition("=")[0] in _WHERE)
+        whole = "@" not in query or all(each.partition("=")[0] in _NAMES for each in given)
         hosts = where.partition("/")[0].split(",")
-        if "@" in query or not all(map(_HOST.fullmatch, hosts)):
+        if not whole or not all(map(_HOST.fullmatch, hosts)):
             return f"{scheme}://…"  # it may be a part of a password
-        return f"{scheme}://{where}{schema}"
+        return f"{scheme}://{where}{said and '?'}{said}"
 
 
 class Kind(NamedTuple):
