@@ -123,30 +123,21 @@ def test_who_waits_with_one_that_is_cancelled_is_answered(tmp_path: Path) -> Non
     asyncio.run(main())
 
 
-def test_a_coroutine_that_is_thrown_away_holds_up_no_other(tmp_path: Path) -> None:
-    """Its write is made with the others, and their loop goes on."""
-
-    async def main() -> None:
-        table = SqliteTable(tmp_path / "a.db")
-        await table.put(H, HEADER)
-        thrown = table.update(H, add={"arrivals": 1})
-        thrown.send(None)
-        thrown.close()
-        assert (await asyncio.wait_for(table.update(H, add={"arrivals": 2}), 60)).ok
-        assert (await table.get(H)).arrivals == 3
-        await table.close()
-
-    asyncio.run(main())
-
-
-def test_a_coroutine_that_nobody_continues_holds_up_no_other(tmp_path: Path) -> None:
-    """Whoever drives it by hand may leave it where it waits, and what shares its commit is made."""
+@pytest.mark.parametrize("thrown_away", [True, False])
+def test_a_coroutine_that_is_not_continued_holds_up_no_other(
+    tmp_path: Path, thrown_away: bool
+) -> None:
+    """Whoever drives it by hand may leave it where it waits: what shares its commit is made, and
+    its own write with that.
+    """
 
     async def main() -> None:
         table = SqliteTable(tmp_path / "a.db")
         await table.put(H, HEADER)
         left = table.update(H, add={"arrivals": 1})
         left.send(None)
+        if thrown_away:
+            left.close()
         assert (await asyncio.wait_for(table.update(H, add={"arrivals": 2}), 60)).ok
         assert (await table.get(H)).arrivals == 3
         left.close()

@@ -103,7 +103,6 @@ _FEW_HAVE: Mapping[str, int] = {
     "schedule": SCHEDULE_BYTES,
 }
 """Room for fields that few have; some of them have names beside it."""
-_few_have = attrgetter(*_FEW_HAVE)
 _SOME_SIZE = (
     "tenant",
     "admission",
@@ -115,7 +114,7 @@ _SOME_SIZE = (
     "lost_turn",
 )
 """Fields of no fixed size that few have."""
-_rare = attrgetter(*_FEW_HAVE, *_SOME_SIZE)
+_rare = attrgetter(*_FEW_HAVE, *_SOME_SIZE)  # those that have a room of their own come first
 _NONE_RARE = _rare(Header("", "", 0, 0, 0))
 HELD_OFF = "!"
 """Instead of what a run hears: signals wait a moment, so that its holder can end or suspend it."""
@@ -406,9 +405,9 @@ def room_for_tail(header: Header) -> int:
     """How many bytes of history fit into a header, beside its names and what was said of it."""
     run = 2 * len(header.run)  # It is in the item's key as well.
     names = stored_size(header.workflow) + stored_size(header.key)
-    if _rare(header) == _NONE_RARE and header.lap.number == FIRST:
+    if (rare := _rare(header)) == _NONE_RARE and header.lap.number == FIRST:
         return HEADER_BYTES - FIXED_BYTES - run - names
-    changed = sum(compress(_FEW_HAVE.values(), _few_have(header)))
+    changed = sum(compress(_FEW_HAVE.values(), rare))
     changed += len(_encode(_whose(header))) if header.tenant or header.admission else 0
     changed += stored_size(header.hears) if header.hears else 0
     changed += len(header.answer) + len(header.schedule)

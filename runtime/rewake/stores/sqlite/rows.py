@@ -9,7 +9,7 @@ from typing import Any, cast
 from rewake.errors import CheckpointUnreadable
 from rewake.records import Item, Millis
 from rewake.stores.items import changed, decode, proved
-from rewake.stores.table import Due, Key, Page, When, Written, holds, is_moved
+from rewake.stores.table import Due, Key, Page, When, Written, holds, indexed, is_moved
 
 _GET = "SELECT body FROM items WHERE partition = ? AND sort = ?"
 _NEW = "INSERT INTO items (partition, sort, due, tag, body) VALUES (?, ?, ?, ?, ?)"
@@ -149,8 +149,8 @@ class Rows:
 
 
 def _row(key: Key, item: Item, body: bytes) -> tuple[str, str, Millis | None, str, bytes]:
-    due: Millis | None = getattr(item, "due", None)
-    return (key.partition, key.sort, due, "" if due is None else getattr(item, "tag", ""), body)
+    place = indexed(item) or (None, "")
+    return (key.partition, key.sort, *place, body)
 
 
 def _after(prefix: str) -> str | bytes:

@@ -132,7 +132,7 @@ class Writer:
             self._enqueue(jobs)
             return
         ends = self._commit(self._near, jobs)
-        if ends[0].error is not None and all(map(_found_busy, ends)):
+        if all(map(_found_busy, ends)):
             self._enqueue(jobs)
         else:
             _resolve([(job.future, end) for job, end in zip(jobs, ends, strict=True)])
