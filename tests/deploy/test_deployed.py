@@ -45,12 +45,19 @@ OF_LAMBDA = {f"logs:{action}" for action in ("CreateLogStream", "PutLogEvents")}
 }
 """What AWS Lambda itself does with the role of a function: its log, and the queue of `worker`."""
 RARE: dict[str, set[str | Grant]] = {
-    "worker": {"s3:ListBucket"},  # so that a missing value is told as missing
+    "worker": {
+        "s3:ListBucket",  # so that a missing value is told as missing
+        # What a limit, a label, a cached task or a lap leaves (`test_roles.py`).
+        *("dynamodb:BatchWriteItem", "dynamodb:DeleteItem", "s3:DeleteObject"),
+    },
     # A sweep that hands over what was lost may go on with the run.
     "sweep": {
         *("dynamodb:BatchGetItem", "dynamodb:PutItem", Grant("s3:PutObject", "Values/*")),
         # What comes late to the archive of a run that was erased is looked for later.
         *(Grant("s3:ListBucket", "Archive"), Grant("s3:DeleteObject", "Archive/*")),
+        # This app has no alerts (`test_roles.py`).
+        Grant("sqs:ChangeMessageVisibility", "DeadLetters"),
+        Grant("sqs:ReceiveMessage", "DeadLetters"),
     },
 }
 """What a function needs for what does not happen here."""
