@@ -103,7 +103,7 @@ def test_a_pod_is_let_end_and_is_asked_what_it_answers() -> None:
         name: container[f"{name}Probe"]["httpGet"]["path"]
         for name in ("startup", "readiness", "liveness")
     }
-    assert paths == {"startup": "/readyz", "readiness": "/readyz", "liveness": "/healthz"}
+    assert paths == {"startup": "/healthz", "readiness": "/readyz", "liveness": "/healthz"}
     assert ServerConfig.from_env(given).grace == float(given["REWAKE_GRACE"])
 
 
@@ -154,3 +154,9 @@ def test_servers_on_ecs_may_do_what_servers_may() -> None:
     [container] = found["Task"]["Properties"]["ContainerDefinitions"]
     given = environ(container["Environment"], "Name", "Value")
     assert container["StopTimeout"] >= float(given["REWAKE_GRACE"]) + SLACK
+
+
+def test_servers_on_ecs_are_ended_for_no_database_that_is_away() -> None:
+    """ECS ends each task that its balancer finds unhealthy, which so asks for the process alone."""
+    found = read(INFRA / "cloudformation" / "container.yml")["Resources"]
+    assert found["Targets"]["Properties"]["HealthCheckPath"] == "/healthz"
