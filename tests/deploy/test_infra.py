@@ -16,6 +16,8 @@ import yaml
 from compose_spec import PyCompose
 
 from rewake.hosts.config import ServerConfig
+from rewake.hosts.server import KEEP_ALIVE
+from rewake.http.runs import LONGEST_WAIT
 from rewake.stores.dynamodb.definition import bucket_properties, definition
 from tests.deploy.templates import read
 from tests.docs.markdown import ROOT
@@ -29,6 +31,8 @@ MANIFESTS = tuple((INFRA / "kubernetes").glob("*.yml"))
 TEMPLATES = tuple((INFRA / "cloudformation").iterdir())
 SLACK = 10
 """Seconds that a server takes beyond its grace, for requests and its last writes."""
+CADDY_KEEPS = 120
+"""Seconds for which the proxy of the compose files keeps an idle connection, by its default."""
 
 
 def manifests() -> Iterator[dict[str, Any]]:
@@ -160,3 +164,14 @@ def test_servers_on_ecs_are_ended_for_no_database_that_is_away() -> None:
     """ECS ends each task that its balancer finds unhealthy, which so asks for the process alone."""
     found = read(INFRA / "cloudformation" / "container.yml")["Resources"]
     assert found["Targets"]["Properties"]["HealthCheckPath"] == "/healthz"
+
+
+def test_a_balancer_gives_a_connection_up_before_the_server_does() -> None:
+    """Else it sends a request into one that is just being closed, and answers with a 502; and it
+    waits for as long as a request may.
+    """
+    found = read(INFRA / "cloudformation" / "container.yml")["Resources"]
+    [given] = found["Balancer"]["Properties"]["LoadBalancerAttributes"]
+    assert given["Key"] == "idle_timeout.timeout_seconds"
+    assert LONGEST_WAIT < float(given["Value"]) < KEEP_ALIVE
+    assert CADDY_KEEPS < KEEP_ALIVE

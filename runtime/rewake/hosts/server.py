@@ -37,7 +37,10 @@ from rewake.http.app import begin_closing, told_to_end
 
 log = logging.getLogger("rewake.server")
 
-_KEEP_ALIVE = 30  # Seconds; longer than the HTTP dispatcher keeps its connections.
+KEEP_ALIVE = 130
+"""Seconds for which an idle connection is kept: longer than the HTTP dispatcher keeps one, and than
+proxies do (Caddy two minutes), whose next request would meet a closed one, and be a 502.
+"""
 _LAST_WORDS = 1.0  # Seconds for what is left in the event loop, once everything is released.
 _LONGEST_END = 2.0  # Seconds that Python may still wait for threads, children and exit handlers.
 _LONGEST_ANSWER = 5  # Seconds that a request may still take when the server ends.
@@ -121,7 +124,7 @@ def serve(
             server_header=False,
             proxy_headers=bool(config.proxies),
             forwarded_allow_ips=",".join(config.proxies),
-            timeout_keep_alive=_KEEP_ALIVE,
+            timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=_LONGEST_ANSWER,
         )
         server = _Server(settings)
