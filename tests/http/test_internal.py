@@ -6,16 +6,22 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from rewake.app import App
 from rewake.clock import SystemClock
+from rewake.dispatchers.in_process import InProcessDispatcher
+from rewake.engine.engine import Engine
 from rewake.errors import RewakeError, StoreFull, StoreUnavailable, Unauthentic
-from rewake.http.app import begin_closing
+from rewake.http.app import begin_closing, create_app
 from rewake.http.inbox import Inbox
 from rewake.kinds import Kind
 from rewake.records import Invocation
 from rewake.signing.messages import HEADER, WINDOW, check, sign
 from rewake.signing.secret import Secret
+from rewake.stores.table import Spread
 from tests.http.conftest import Stranger
-from tests.support.server import SECRET
+from tests.support import app as workflows
+from tests.support.counting import CountingTable
+from tests.support.server import SECRET, bearer
 
 PATH = "/v1/invoke"
 MESSAGE = Invocation("some-run", "some.key", "some-task")
@@ -249,6 +255,17 @@ def test_readiness_counts_abandoned_threads(client: TestClient, app: Starlette) 
     pools._pools[0]._abandoned.add(object())
     assert client.get("/readyz").json()["abandoned_threads"] == 1
     pools._pools[0]._abandoned.clear()
+
+
+def test_readiness_costs_one_read() -> None:
+    """Balancers ask every few seconds, and where requests are billed a list of runs is many."""
+    table = CountingTable(spread=Spread(16))
+    engine = Engine(App(workflows), table, InProcessDispatcher(SystemClock()), Secret(SECRET))
+    with TestClient(create_app(engine, Secret(SECRET), sweep=False), headers=bearer()) as client:
+        client.post("/v1/workflows/nap/runs", json={"seconds": 600})
+        before, asked = table.reads, table.queries
+        assert client.get("/readyz").json() == READY
+        assert (table.reads - before, table.queries - asked) == (1, 0)
 
 
 def test_readiness_names_a_recent_shortage(client: TestClient, app: Starlette) -> None:
