@@ -175,3 +175,21 @@ def test_a_balancer_gives_a_connection_up_before_the_server_does() -> None:
     assert given["Key"] == "idle_timeout.timeout_seconds"
     assert LONGEST_WAIT < float(given["Value"]) < KEEP_ALIVE
     assert CADDY_KEEPS < KEEP_ALIVE
+
+
+def test_where_nothing_can_be_written_tmp_can() -> None:
+    """Tasks find a place for temporary files wherever the root is read-only."""
+    task = read(INFRA / "cloudformation" / "container.yml")["Resources"]["Task"]["Properties"]
+    [container] = task["ContainerDefinitions"]
+    assert container["ReadonlyRootFilesystem"]
+    assert container["MountPoints"] == [{"SourceVolume": "tmp", "ContainerPath": "/tmp"}]
+    assert task["Volumes"] == [{"Name": "tmp"}]
+    # A volume of Fargate is root's own, unless the image says otherwise.
+    assert re.search(r"^VOLUME .*/tmp$", (INFRA / "Dockerfile").read_text(), re.MULTILINE)
+    for file in COMPOSE:
+        servers = yaml.safe_load(file.read_text())["services"]["rewake"]
+        assert servers["read_only"]
+        assert servers["tmpfs"] == ["/tmp"]
+    [pod] = of_kind("Deployment")["spec"]["template"]["spec"]["containers"]
+    assert pod["securityContext"]["readOnlyRootFilesystem"]
+    assert [each["mountPath"] for each in pod["volumeMounts"]] == ["/tmp"]
