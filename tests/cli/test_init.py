@@ -11,8 +11,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from rewake.cli.exits import Exit
 from rewake.cli.init_command import NAMES
-from rewake.cli.local.init import STAMPS, text_of
+from rewake.cli.local.init import STAMPS, stamp, text_of
 from rewake.hosts.hosts import HOSTS
 from tests.cli.shell import Shell, clean_environment
 from tests.docs.markdown import ROOT
@@ -26,6 +27,14 @@ ENTRIES = {
     "vercel": "api.index:app",
 }
 """What a platform looks for in a project, of those that need a file for it."""
+SENT = {
+    "container": (".dockerignore",),
+    "cloud-run": (".dockerignore", ".gcloudignore"),
+    "cloud-functions": (".gcloudignore",),
+    "azure-functions": (".funcignore",),
+    "vercel": (".vercelignore",),
+}
+"""What says of the hosts that are sent the whole folder what of it is left out."""
 
 
 @pytest.mark.parametrize("host", NAMES)
@@ -103,6 +112,21 @@ def test_the_files_of_platforms_are_well_formed() -> None:
     """What a platform reads can be read, and names what is in the project."""
     assert httpx2.Response(200, text=text_of("host.json")).json()["version"] == "2.0"
     assert "/api/index" in text_of("vercel.json")
+
+
+@pytest.mark.parametrize("host", SENT)
+def test_what_development_leaves_is_sent_to_no_platform(host: str, tmp_path: Path) -> None:
+    """The secret and the database that `rewake dev` makes stay where they are made."""
+    assert stamp(host, tmp_path) is Exit.DONE
+    for name in SENT[host]:
+        left_out = (tmp_path / name).read_text().split()
+        assert {".rewake", ".venv", ".git"} <= set(left_out)
+
+
+def test_vercel_shows_nobody_the_project(tmp_path: Path) -> None:
+    """It shows all files that are not below `api/`, unless there is a folder for those."""
+    assert stamp("vercel", tmp_path) is Exit.DONE
+    assert [each.name for each in (tmp_path / "public").iterdir()] == ["robots.txt"]
 
 
 def test_what_a_project_installs_opens_the_database_that_its_readme_names() -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 from rewake.cli.exits import Exit
 from rewake.errors import UsageError
 
-_IMAGE = {"Dockerfile": "Dockerfile", ".dockerignore": "dockerignore"}
+_NOT_SHIPPED = "dockerignore"
+"""What is sent to no platform: `.rewake` too, with the secret and the database of `rewake dev`."""
+_IMAGE = {"Dockerfile": "Dockerfile", ".dockerignore": _NOT_SHIPPED}
 
 STAMPS: Mapping[str, Mapping[str, str]] = {
     "container": {**_IMAGE, "requirements.txt": "requirements.txt"},
@@ -23,20 +25,25 @@ STAMPS: Mapping[str, Mapping[str, str]] = {
     "cloud-run": {
         **_IMAGE,
         "Dockerfile": "Dockerfile.cloud-run",
+        ".gcloudignore": _NOT_SHIPPED,
         "requirements.txt": "requirements.postgres.txt",
     },
     "cloud-functions": {
         "main.py": "cloud_functions.py.txt",
+        ".gcloudignore": _NOT_SHIPPED,
         "requirements.txt": "requirements.cloud-functions.txt",
     },
     "azure-functions": {
         "function_app.py": "azure_functions.py.txt",
         "host.json": "host.json",
+        ".funcignore": _NOT_SHIPPED,
         "requirements.txt": "requirements.azure-functions.txt",
     },
     "vercel": {
         "api/index.py": "vercel.py.txt",
         "vercel.json": "vercel.json",
+        ".vercelignore": _NOT_SHIPPED,
+        "public/robots.txt": "robots.txt",
         "requirements.txt": "requirements.postgres.txt",
     },
 }
