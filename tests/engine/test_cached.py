@@ -13,6 +13,7 @@ import pytest
 
 from rewake import TaskError, concurrency, continue_as_new, rate, task, workflow
 from rewake.app import App
+from rewake.errors import CheckpointUnreadable
 from rewake.ledger import Cached
 from rewake.records import Invocation
 from rewake.signing.aes_gcm import AesGcm
@@ -318,6 +319,26 @@ def test_a_large_result_goes_with_what_it_is_of(table: str, codec: AesGcm | None
         assert (await bench.run("one", what="a")).startswith("a 3")
 
     virtually(members, body, table=table, secret=secret)
+
+
+def test_a_large_result_is_not_left_behind_by_a_small_one() -> None:
+    """Once its time is over it goes, also where others had waited for it, as whose line who comes
+    next is let in: else it stayed when all that it was of had been erased.
+    """
+
+    async def body(bench: Bench) -> None:
+        large.append(2 * BLOB_BYTES)
+        runs = [await bench.start("one", what="a") for _ in range(2)]
+        await asyncio.gather(*(bench.result(each.run) for each in runs))
+        [found] = await cached(bench)
+        assert found.waits
+        await asyncio.sleep(HOUR + 1)
+        large.clear()
+        assert await bench.run("one", what="a") == "a 2"
+        with pytest.raises(CheckpointUnreadable):
+            await bench.table.get_blob(f"~{found.id}", found.kept.value.blob)
+
+    virtually(members, body, sweeps=False)
 
 
 def test_what_is_cleared_is_made_anew() -> None:

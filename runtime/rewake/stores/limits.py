@@ -123,8 +123,6 @@ class Limits(Laps):
             if held is not None or books.is_free(book, limit.count):
                 new = books.entered(book, who, mark, now)
                 if await self._swap(found, new, mark, now + PATROL):
-                    if found is not None and found.kept is not None:
-                        await self.cached.drop(found)  # it is over
                     return Entry(mark, None, came)
                 continue
             if known is not None and await self._is_in(known, limit.id):
@@ -274,8 +272,10 @@ class Limits(Laps):
         same = [Check("id", "absent") if found is None else Check("mark", "=", found.mark)]
         where, create = self.layout.limit(new.id), new if found is None else None
         written: Written = await self._update(where, when=[same], set=changes, create=create)
-        after: Limit | None = written.item
-        return written.ok or (after is not None and after.mark == mark)
+        ok = written.ok or (written.item is not None and written.item.mark == mark)
+        if ok and found is not None and found.kept is not None and new.kept is None:
+            await self.cached.drop(found)  # it is over
+        return ok
 
     async def look_later(self, found: Limit, due: Millis, now: Millis) -> bool:
         """Look at a limit again when `due`, or never where nothing is left of it.
