@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -275,6 +275,39 @@ def test_ended_runs_are_in_nobodys_way(table: str) -> None:
         await approve(bench, waiting)
 
     virtually(MEMBERS, body, table=table, **SLOW)
+
+
+def test_where_a_process_stands_still_one_sweep_removes_what_a_minute_brings() -> None:
+    """The next one is a minute away, so one that removed a few only would never be through; what
+    takes long is left to it all the same.
+    """
+
+    async def body(bench: Bench) -> None:
+        keeping, store = bench.engine.services.keeping, cast("Any", bench.engine.services.store)
+        runs = [(await bench.start("plain")).run for _ in range(300)]
+        await asyncio.gather(*map(bench.result, runs))
+        await asyncio.sleep(DAY)
+        await bench.engine.sweep()
+        assert (await bench.engine.list(limit=1))[0] == []
+
+        remove, asked = store.remove, 0
+
+        async def slowly(*args: Any, **how: Any) -> Any:
+            nonlocal asked
+            asked += 1
+            await asyncio.sleep(0.25)
+            return await remove(*args, **how)
+
+        store.remove = slowly
+        runs = [(await bench.start("plain")).run for _ in range(300)]
+        await asyncio.gather(*map(bench.result, runs))
+        await asyncio.sleep(DAY)
+        begun = bench.seconds
+        await keeping.sweep()
+        assert bench.seconds - begun < 40
+        assert 80 <= asked < 300
+
+    virtually(MEMBERS, body, sweeps=False, keep=keep_in("1s"), pauses=True)
 
 
 # --- keys ----------------------------------------------------------------------------------------

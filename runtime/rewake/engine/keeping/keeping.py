@@ -50,7 +50,9 @@ PASSED, LATER = 1_000, 3_600_000
 TRIES = 3
 """After so many that could not be archived, one sweep tries no other."""
 WAITED, PAUSING = 1.0, 20.0
-"""So many seconds a sweep waits for the archive; where a process stands still after it."""
+"""So many seconds a sweep waits for the archive; where a process stands still after it, for which
+so long it goes on as well.
+"""
 
 HANGS = 30.0
 """After so many seconds what else is to be archived does not wait for it."""
@@ -131,8 +133,12 @@ class Keeping:
         if early and not self._more:
             return
         self._looked, self._more = now, False
+        loop = asyncio.get_running_loop()
+        over = loop.time() + (PAUSING if self._pauses else 0)
         try:
             self._more = await self._some(now)
+            while self._more and loop.time() < over:  # the next sweep is a minute away
+                self._more = await self._some(now)
         except StoreError as error:
             log.warning("ended runs could not be removed: %s", error)
 
