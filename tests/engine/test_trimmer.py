@@ -80,6 +80,22 @@ def test_it_is_bounded_in_age(table: Any) -> None:
     virtually([], body, table=table)
 
 
+def test_a_process_that_stands_still_removes_it_with_its_first_sweep() -> None:
+    """All of it: its next one is a minute away, and it may not live until the next look."""
+
+    async def body(bench: Bench) -> None:
+        await write(bench.engine, 49)
+        for _ in range(2):
+            other = bench.another()
+            other.open(sweep=False)
+            await other.sweep()
+            assert await kept(bench.engine) == 10
+            await other.close()
+            await write(bench.engine, 20)
+
+    virtually([], body, pauses=True, sweeps=False)
+
+
 def test_an_idle_process_reads_nothing_for_it() -> None:
     """Where nobody does anything, the audit log costs a few reads each hour."""
     table = CountingTable()
