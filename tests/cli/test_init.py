@@ -129,6 +129,15 @@ def test_vercel_shows_nobody_the_project(tmp_path: Path) -> None:
     assert [each.name for each in (tmp_path / "public").iterdir()] == ["robots.txt"]
 
 
+@pytest.mark.parametrize(
+    ("host", "program"), [("wsgi", "gunicorn"), ("cloud-functions", "functions-framework")]
+)
+def test_a_project_installs_what_its_readme_runs(host: str, program: str) -> None:
+    """Of what Rewake itself does not bring along."""
+    assert f"{program} " in text_of(f"README.{host}.md")
+    assert program in text_of(STAMPS[host]["requirements.txt"]).split()
+
+
 def test_what_a_project_installs_opens_the_database_that_its_readme_names() -> None:
     """Each database is an extra of the package, and each host says which one it takes."""
     for host, project in STAMPS.items():
