@@ -163,6 +163,18 @@ def test_what_cannot_be_opened_is_made_once(
     made.loop.close()
 
 
+@pytest.mark.parametrize(
+    ("said", "known", "platform"),
+    [("", "", "wsgi"), ("cloud-run", "", "cloud-run"), ("container", "vercel", "vercel")],
+)
+def test_a_wsgi_server_runs_where_its_settings_say(
+    tmp_path: Path, said: str, known: str, platform: str
+) -> None:
+    """Also on one that stands still between requests, unless whoever makes it knows better."""
+    given = environ(tmp_path, 1) | {"REWAKE_DISPATCHER": "http", "REWAKE_PLATFORM": said}
+    assert wsgi.WsgiApp.from_env(given, platform=known)._config.platform == platform
+
+
 def test_a_wsgi_server_ends_in_order(tmp_path: Path) -> None:
     """What it closes may need a thread: to look a database up, or to wait for one that ends."""
     code = """

@@ -51,11 +51,13 @@ class WsgiApp:
         self._served: Wsgi | None = None
 
     @classmethod
-    def from_env(
-        cls, environ: Mapping[str, str] = os.environ, *, platform: str = "wsgi"
-    ) -> WsgiApp:
-        """The app that the environment describes. Raises `ConfigError`, `AppError`."""
-        config = ServerConfig.from_env(environ, platform=platform)
+    def from_env(cls, environ: Mapping[str, str] = os.environ, *, platform: str = "") -> WsgiApp:
+        """The app that the environment describes. Raises `ConfigError`, `AppError`.
+
+        `platform`: where it runs, if that is known, as of `app_from_env`.
+        """
+        usual = None if environ.get("REWAKE_PLATFORM") else "wsgi"
+        config = ServerConfig.from_env(environ, platform=platform or usual)
         return cls(load_app(config.app)[0], config)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
