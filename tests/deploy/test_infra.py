@@ -124,6 +124,8 @@ def test_everything_is_about_the_same_pods() -> None:
     for kind in ("Deployment", "Job"):
         [container] = of_kind(kind)["spec"]["template"]["spec"]["containers"]
         assert container["envFrom"] == [{"secretRef": {"name": secret["metadata"]["name"]}}]
+        # Else Kubernetes tells them of their service in variables that are called as settings are.
+        assert of_kind(kind)["spec"]["template"]["spec"]["enableServiceLinks"] is False
 
 
 @pytest.mark.parametrize("file", TEMPLATES, ids=lambda file: str(file.name))

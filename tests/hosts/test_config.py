@@ -43,6 +43,17 @@ def test_arguments_before_environment() -> None:
     assert (config.port, config.host) == (2, "::1")
 
 
+def test_what_kubernetes_tells_of_a_service_is_no_port() -> None:
+    """It tells each pod where a service is, and of one that is called `rewake` in `REWAKE_PORT`."""
+    environ = {"REWAKE_PORT": "tcp://10.0.0.11:80", "REWAKE_PORT_80_TCP_PORT": "80"}
+    assert ServerConfig.from_env(environ).port == 8000
+    assert ServerConfig.from_env(environ | {"PORT": "9000"}).port == 9000
+    config, wrong = ServerConfig.as_far_as_it_goes(environ)
+    assert (config.port, wrong) == (8000, [])
+    with pytest.raises(ConfigError, match="REWAKE_PORT"):
+        ServerConfig.from_env({"REWAKE_PORT": "http"})
+
+
 def test_secrets_are_not_shown() -> None:
     """Neither the secret nor a token is in the text of a configuration."""
     token = "a-token-that-only-tests-may-know"

@@ -154,7 +154,7 @@ class ServerConfig:
         values = {
             name: _read(variable, environ[variable], reader)
             for name, (variable, reader) in SETTINGS.items()
-            if environ.get(variable)
+            if _is_set(environ, variable)
         }
         values |= {k: v for k, v in given.items() if v is not None and k in known}
         config = cls(**_usual(environ) | _of_platform(values))
@@ -185,7 +185,7 @@ class ServerConfig:
         wrong: list[ConfigError] = []
         for name, (variable, reader) in SETTINGS.items():
             try:
-                if environ.get(variable):
+                if _is_set(environ, variable):
                     values[name] = _read(variable, environ[variable], reader)
             except ConfigError as error:
                 wrong.append(error)
@@ -197,6 +197,14 @@ class ServerConfig:
     def with_secret(self, secret: Secret) -> ServerConfig:
         """The settings with this secret, unless they have one already, and its codec."""
         return replace(self, secret=(self.secret or secret).with_codec(self.codec))
+
+
+def _is_set(environ: Mapping[str, str], variable: str) -> bool:
+    """Whether a variable says something. Kubernetes has one that is called as the port is, in which
+    it tells pods the address of a service `rewake`.
+    """
+    text = environ.get(variable, "")
+    return text != "" and not (variable == "REWAKE_PORT" and text.startswith(("tcp://", "udp://")))
 
 
 def _usual(environ: Mapping[str, str]) -> dict[str, Any]:
