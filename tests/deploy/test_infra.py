@@ -163,9 +163,16 @@ def test_servers_on_ecs_may_do_what_servers_may() -> None:
 
 
 def test_servers_on_ecs_are_ended_for_no_database_that_is_away() -> None:
-    """ECS ends each task that its balancer finds unhealthy, which so asks for the process alone."""
-    found = read(INFRA / "cloudformation" / "container.yml")["Resources"]
-    assert found["Targets"]["Properties"]["HealthCheckPath"] == "/healthz"
+    """ECS ends each task that its balancer finds unhealthy, which asks for the process alone. Nor
+    is one ended that is blocked, for it ends what blocks it by itself. So it is in Kubernetes.
+    """
+    targets = read(INFRA / "cloudformation" / "container.yml")["Resources"]["Targets"]["Properties"]
+    assert targets["HealthCheckPath"] == "/healthz"
+    patience = targets["HealthCheckIntervalSeconds"] * targets["UnhealthyThresholdCount"]
+    assert patience > ServerConfig().blocked + SLACK
+    [container] = of_kind("Deployment")["spec"]["template"]["spec"]["containers"]
+    liveness = container["livenessProbe"]
+    assert liveness["periodSeconds"] * liveness["failureThreshold"] > ServerConfig().blocked + SLACK
 
 
 def test_a_balancer_gives_a_connection_up_before_the_server_does() -> None:
