@@ -262,13 +262,49 @@ def test_content_of_a_base_class_survives() -> None:
     assert (codec, restored.code, restored.args) == ("pickle", 7, (7,))
 
 
-@pytest.mark.parametrize("hint", [None, Item, int, "Order"])
+@pytest.mark.parametrize("hint", [None, Any, object, Item, int, "Order", Item | int])
 def test_hint_that_no_longer_fits(hint: Any) -> None:
     """A typed value under another hint, or none, is unreadable."""
     stored = encode(Pair(1, "a"), hint=Pair, **PLACE)
     assert stored.codec == "typed"
     with pytest.raises(CheckpointUnreadable, match="type hint"):
         decode(stored, hint=hint, **PLACE)
+
+
+@dataclasses.dataclass
+class Refused:
+    reason: str
+    fee: int = 0
+
+
+@dataclasses.dataclass
+class RefusedLater(Refused):
+    until: int = 0
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "now"),
+    [
+        (Refused("r", 5), Refused, Refused | Item),
+        (Refused("r", 5), Refused, Item | Refused | None),
+        (MOMENT, dt.datetime, dt.datetime | str),
+        (Decimal("1.10"), Decimal, float | Decimal | str),
+    ],
+)
+def test_a_hint_that_got_a_member_since(value: Any, hint: Any, now: Any) -> None:
+    """A hint that a deploy made a union with what it was before restores what was stored."""
+    stored = encode(value, hint=hint, **PLACE)
+    assert stored.codec == "typed"
+    assert fingerprint(decode(stored, hint=now, **PLACE)) == fingerprint(value)
+
+
+def test_a_hint_of_which_two_members_fit() -> None:
+    """Nobody guesses which of two it was; one that would lose a field does not fit."""
+    stored = encode(Refused("r", 5), hint=Refused, **PLACE)
+    with pytest.raises(CheckpointUnreadable, match="type hint"):
+        decode(stored, hint=Refused | RefusedLater, **PLACE)
+    stored = encode(RefusedLater("r", 5), hint=RefusedLater, **PLACE)
+    assert type(decode(stored, hint=Refused | RefusedLater, **PLACE)) is RefusedLater
 
 
 # --- pickles -----------------------------------------------------------------------------------

@@ -21,10 +21,11 @@ import datetime as dt
 import enum
 import types
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, Union, get_args, get_origin
 
 import msgspec
 
@@ -175,12 +176,39 @@ def _typed_json(value: Any, hint: Any) -> bytes | None:
 
 
 def _from_typed(body: msgspec.Raw, hint: Any, place: Place) -> Any:
-    if hint is None:
+    if hint is None or hint is Any or hint is object:  # these would give its JSON for the value
         raise unreadable(place, "it was written under a type hint, and there is none now")
     try:
         return _typed_decoder(hint).decode(body)
     except Exception as error:
+        found = list(_of_members(body, hint))
+        if len(found) == 1:
+            return found[0]
         raise unreadable(place, f"it does not fit its type hint {hint!r} ({error})") from error
+
+
+def _of_members(body: msgspec.Raw, hint: Any) -> Iterator[Any]:
+    """What the value can be, of the members of a union: a deploy may have added some to its hint.
+
+    None is what plain JSON restores, for then it would have been stored as that.
+    """
+    if get_origin(hint) not in (Union, types.UnionType):
+        return
+    stored = _DECODER.decode(body)
+    for member in get_args(hint):
+        with suppress(Exception):
+            made = _typed_decoder(member).decode(body)
+            if plain_types(made) is None and _is_in(stored, _DECODER.decode(_ENCODER.encode(made))):
+                yield made
+
+
+def _is_in(stored: Any, made: Any) -> bool:
+    """Tell whether all that was stored is in this; fields with defaults may have come since."""
+    if type(stored) is dict and type(made) is dict:
+        return all(name in made and _is_in(each, made[name]) for name, each in stored.items())
+    if type(stored) is list and type(made) is list:
+        return len(stored) == len(made) and all(map(_is_in, stored, made))
+    return type(stored) is type(made) and bool(stored == made)
 
 
 @lru_cache(maxsize=512)
