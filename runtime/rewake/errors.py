@@ -125,12 +125,14 @@ class ConfigError(UsageError):
 class InvalidInput(UsageError):
     """Input that does not fit what was declared.
 
-    `field` is the path of the part that does not fit, such as `urls[2]`, or empty.
+    `field` is the path of the part that does not fit, such as `urls[2]`, or empty. `names_only`:
+    the message has names of fields and types alone, and nothing of a value.
     """
 
-    def __init__(self, message: str, *, field: str = "") -> None:
+    def __init__(self, message: str, *, field: str = "", names_only: bool = False) -> None:
         super().__init__(message)
         self.field = field
+        self.names_only = names_only
 
 
 class ForbiddenInWorkflow(UsageError):

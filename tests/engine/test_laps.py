@@ -349,7 +349,7 @@ def test_the_arguments_must_fit_the_workflow() -> None:
             continue_as_new(1, 2)
         continue_as_new(number="many")
 
-    refused(takes, "Misshapen: number: Expected `int`, got `str`", number=1)
+    refused(takes, "InvalidInput: number: Expected `int`, got `str`", number=1)
 
 
 def refused(flow: Any, told: str, **arguments: Any) -> None:

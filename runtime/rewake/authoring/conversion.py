@@ -31,7 +31,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from rewake.authoring.fields import Field, fields_of, substituted
-from rewake.authoring.misfits import NAMES_IN_PYDANTIC, Misshapen, lacking, misfit, msgspec_misfit
+from rewake.authoring.misfits import NAMES_IN_PYDANTIC, lacking, misfit, msgspec_misfit
 from rewake.errors import AppError, InvalidInput
 
 Converter = Callable[[Any, str, bool], Any]
@@ -213,9 +213,8 @@ class Converters:
                 raise refused[0]
             if not made:
                 told = "; ".join(str(each) for each in refused)
-                of_names = all(isinstance(each, Misshapen) for each in refused)
-                kind = Misshapen if of_names else InvalidInput
-                raise misfit(path, f"it fits none of {names} ({told})", kind)
+                of_names = all(each.names_only for each in refused)
+                raise misfit(path, f"it fits none of {names} ({told})", names_only=of_names)
             if any(not _is_same(made[0], other) for other in made[1:]):
                 raise misfit(path, f"it fits more than one of {names}: say which by its fields")
             return made[0]
@@ -323,7 +322,7 @@ class Converters:
             for name in given if strict else ():
                 if name not in converters:
                     told = f"{_named(kind)} has no such field"
-                    raise misfit(f"{path}.{name}", told, Misshapen)
+                    raise misfit(f"{path}.{name}", told, names_only=True)
             made = {
                 name: convert_field(given[name], f"{path}.{name}", strict)
                 for name, convert_field in converters.items()
@@ -394,7 +393,7 @@ def _check_known(given: Any, made: Any, path: str) -> None:
         for name, each in given.items():
             if name not in fields:
                 told = f"{_named(type(made))} has no such field"
-                raise misfit(f"{path}.{name}", told, Misshapen)
+                raise misfit(f"{path}.{name}", told, names_only=True)
             _check_known(each, fields[name], f"{path}.{name}")
 
 
@@ -482,5 +481,6 @@ def _checked(validate: Callable[[], Any], path: str) -> Any:
             raise misfit(path, str(error)) from None
         first = problems[0]
         parts = [f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"]]
-        kind = Misshapen if first["type"] in NAMES_IN_PYDANTIC else InvalidInput
-        raise misfit(f"{path}{''.join(parts)}", first["msg"], kind) from None
+        of_names = first["type"] in NAMES_IN_PYDANTIC
+        place = f"{path}{''.join(parts)}"
+        raise misfit(place, first["msg"], names_only=of_names) from None

@@ -13,7 +13,6 @@ from rewake.authoring.conversion import Converter, Converters, as_it_is
 from rewake.authoring.fields import fields_of
 from rewake.authoring.hints import hints_of, signature_of
 from rewake.authoring.marking import hidden_in
-from rewake.authoring.misfits import Misshapen
 from rewake.errors import AppError, InvalidInput, UsageError
 from rewake.values.nested import json_of
 from rewake.values.pointers import pointer
@@ -63,7 +62,7 @@ class Inputs:
         """The error; of what is secret nothing but where it is, and which name is wrong there."""
         name = re.split(r"[.\[]", error.field, maxsplit=1)[0]
         is_hidden = any(path.split("/")[1] in (name, ANY) for path in self.hidden)
-        if isinstance(error, Misshapen) or not is_hidden:
+        if error.names_only or not is_hidden:
             return error
         return InvalidInput(f"{error.field}: it does not fit its type", field=error.field)
 

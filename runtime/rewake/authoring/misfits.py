@@ -16,23 +16,19 @@ NAMES_IN_PYDANTIC: Final = ("missing", "extra_forbidden")
 """The types of errors in which pydantic names a field, and no value."""
 
 
-class Misshapen(InvalidInput):
-    """Input that does not fit, told by names of fields and types alone: no value is in it."""
-
-
-def misfit(path: str, message: str, kind: type[InvalidInput] = InvalidInput) -> InvalidInput:
+def misfit(path: str, message: str, *, names_only: bool = False) -> InvalidInput:
     """The error for a part of the input that does not fit."""
-    return kind(f"{path}: {message}", field=path)
+    return InvalidInput(f"{path}: {message}", field=path, names_only=names_only)
 
 
-def lacking(path: str, name: str) -> Misshapen:
+def lacking(path: str, name: str) -> InvalidInput:
     """The error for a part of the input that lacks a field: this field does not fit."""
     told = f"{path}: Object missing required field `{name}`"
-    return Misshapen(told, field=f"{path}.{name}")
+    return InvalidInput(told, field=f"{path}.{name}", names_only=True)
 
 
 def msgspec_misfit(path: str, message: str) -> InvalidInput:
     """The error for a part of the input of which msgspec said this itself."""
     if lacks := _MISSING.fullmatch(message):
         return lacking(path, lacks[1])
-    return misfit(path, message, Misshapen if _OF_NAMES.fullmatch(message) else InvalidInput)
+    return misfit(path, message, names_only=_OF_NAMES.fullmatch(message) is not None)
