@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from rewake import batch, concurrency, debounce, step, workflow
+from rewake.app import App
 from rewake.engine.starts.starting import IfFinished
 from rewake.errors import RunConflict
+from rewake.kinds import Purpose
 from rewake.states import RunState
 from rewake.testing.clock import EPOCH
+from rewake.values.run_codec import RunCodec
 from tests.support.emptied import emptied
 from tests.support.virtual import TABLES, Bench, die, virtually
 
@@ -230,6 +233,40 @@ def test_a_key_that_is_started_anew_is_gathered_anew() -> None:
                 idempotency_key="one",
                 if_finished=IfFinished.REJECT,
             )
+
+    virtually(members, body)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_list_that_a_deploy_has_renamed_takes_nothing_out_of_a_batch(named: bool) -> None:
+    """Servers of both versions take starts, and each of these is in a run of its own version."""
+
+    @workflow(name="send", batch=batch(4, within=30))
+    async def renamed(numbers: list[int]) -> list[int]:
+        return numbers
+
+    async def body(bench: Bench) -> None:
+        app = App()
+        app.workflows["send"] = renamed
+        newer = bench.another()
+        newer.services.app = app
+        taken: dict[str, dict[str, Any]] = {}
+        for n in [*range(7), 3, 4] if named else range(7):
+            engine, name = [(bench.engine, "items"), (newer, "numbers")][n % 2]
+            key = f"{n}" if named else None
+            run = (await engine.start("send", {name: [n]}, idempotency_key=key))[0].run
+            _, history = await bench.engine.history(run)
+            begins: Any = history.entries[0]
+            codec = RunCodec(bench.secret, run)
+            taken[run] = codec.decode(begins.args, key="", purpose=Purpose.INPUT)
+        found: dict[str, list[int]] = {"items": [], "numbers": []}
+        for given in taken.values():
+            ((name, numbers),) = given.items()
+            found[name] += numbers
+        assert {name: sorted(some) for name, some in found.items()} == {
+            "items": [0, 2, 4, 6],
+            "numbers": [1, 3, 5],
+        }
 
     virtually(members, body)
 

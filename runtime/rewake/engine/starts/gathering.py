@@ -12,11 +12,15 @@ day in an item of its own, by a conditional write *before* it joins that one or 
 so two of them at once, or one that comes late, are for the same. Its own run it is for ever; for
 another one as long as that gathers, or has it. That it is in there is added once the header is
 written; of a death between the two tells the header, by the newest starts that have joined.
+
+In a deploy that gives the list of a batch another name, servers of both versions take starts: what
+one of them takes is for a run of its own version.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any
 
@@ -40,6 +44,10 @@ REMEMBERED = 32
 KEPT: Millis = 86_400_000
 """So long a start is known again that has joined a run."""
 _PAUSE: Millis = 20
+
+
+class _Unlike(Exception):
+    """The list of the batch that gathers has another name: other code takes it."""
 
 
 class Gathering:
@@ -85,7 +93,10 @@ class Gathering:
                 gathers = pending is not None and _gathers(pending, now)
                 joined = None
                 if pending is not None and gathers:
-                    joined = await self._put(pending, run, arguments, now)
+                    try:
+                        joined = await self._put(pending, run, arguments, now)
+                    except _Unlike:
+                        gathers = False
             if joined is not None:
                 return joined
             if gathers:
@@ -96,7 +107,8 @@ class Gathering:
             alone = self._is_enough(sum(map(len, arguments.values())) if self._is_batch else 0)
             until = now + max(self._rule.longest, wait)
             if alone or await self._store.name_gatherer(self._limit, book, run, until):
-                joined = await self._put(None, run, arguments, now)
+                with suppress(_Unlike):  # it is known now not to be for that one
+                    joined = await self._put(None, run, arguments, now)
             if joined is not None:
                 return now if alone and not isinstance(joined, Header) else joined
 
@@ -106,7 +118,7 @@ class Gathering:
         """Put a start into this run, or the one that it is for already, and return that.
 
         If it is for its own (`into` is None, or it was before): when that is to begin. None: the
-        run has changed, or begun, meanwhile.
+        run has changed, or begun, meanwhile. Raises `_Unlike`.
         """
         if not self._named:
             own = now + self._rule.per
@@ -118,7 +130,11 @@ class Gathering:
             into = await self._store.find(stands.run)
         if into is None or stands.sure:
             return into
-        found = await self._add(into, start, arguments, now)
+        try:
+            found = await self._add(into, start, arguments, now)
+        except _Unlike:
+            self._past = stands
+            raise
         if found is not None:
             await self._store.keep_gathered(start, found.run, now + KEPT)
         return found
@@ -153,7 +169,10 @@ class Gathering:
     async def _add(
         self, pending: Header, start: str, arguments: Mapping[str, Any], now: Millis
     ) -> Header | None:
-        """Change what a run will begin with; None if it has changed, or begun, meanwhile."""
+        """Change what a run will begin with; None if it has changed, or begun, meanwhile.
+
+        Raises `_Unlike`.
+        """
         whole, admission, full = dict(arguments), pending.admission or Admission(Terms()), False
         wake = min(now + self._rule.per, pending.created + self._rule.longest)
         if _has(pending, start):  # also where it was written, and told otherwise
@@ -197,7 +216,9 @@ class Gathering:
         """The list of a batch with these items too, and whether that is enough."""
         kept, codec = first.args, RunCodec(self._services.secret, pending.run)
         so_far = codec.decode(kept, key="", purpose=Purpose.INPUT)
-        whole = {name: [*so_far.get(name, ()), *items] for name, items in arguments.items()}
+        if so_far.keys() != arguments.keys():
+            raise _Unlike
+        whole = {name: [*so_far[name], *items] for name, items in arguments.items()}
         number = sum(map(len, whole.values()))
         size = len(bytes(kept.body)) * (number + 1) // max(1, sum(map(len, so_far.values())))
         return whole, self._is_enough(number, size)
