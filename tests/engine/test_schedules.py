@@ -13,7 +13,7 @@ import pytest
 from rewake import Workflow, cron, every, rate, scheduled_at, sleep, workflow
 from rewake.app import App
 from rewake.engine.engine import Engine
-from rewake.engine.schedules.schedules import Schedules
+from rewake.engine.schedules.schedules import PAUSED, Schedules
 from rewake.errors import AppError, InvalidInput, RunNotFound, ScheduleConflict, ScheduleNotFound
 from rewake.ledger import Schedule
 from rewake.records import Header
@@ -227,12 +227,31 @@ def test_a_paused_schedule_starts_nothing_and_what_passed_has_no_run() -> None:
         paused = await schedules.pause("report", "an inventory", by="token:ops")
         assert (paused.noted, paused.by, paused.due) == ("an inventory", "token:ops", None)
         await asyncio.sleep(3 * HOUR)
-        await schedules.resume("report")
+        found = await schedules.resume("report")
         assert not await runs(bench)
+        assert (found.skipped, [each.why for each in found.became]) == (1, [PAUSED])
+        assert found.became[0].until == found.next
         await asyncio.sleep(HOUR)
         assert len(await runs(bench)) == 1
 
     play([report(every(HOUR))], body)
+
+
+def test_what_waited_as_a_pause_began_is_told_to_have_no_run() -> None:
+    """A time that was due before, and waited for the run before, does not get lost in silence."""
+
+    async def body(bench: Bench, schedules: Schedules) -> None:
+        await asyncio.sleep(2 * HOUR)
+        waits = (await schedules.get("report")).next
+        assert waits is not None
+        await schedules.pause("report")
+        await asyncio.sleep(60)
+        await schedules.change("report", every(2 * HOUR, overlap="queue"))
+        found = await schedules.resume("report")
+        assert len(await runs(bench)) == found.started == found.skipped == 1
+        assert [(each.at, each.why) for each in found.became[1:]] == [(waits, PAUSED)]
+
+    play([report(every(HOUR, overlap="queue"), takes=DAY)], body)
 
 
 def test_a_trigger_starts_a_run_now_paused_or_not() -> None:

@@ -46,6 +46,8 @@ MOST_BACKFILLS = 10
 MOST_SHOWN = 1_000
 """The most nominal times that are told ahead."""
 LONGEST_NOTE = 200
+PAUSED = "it was due before the schedule was resumed from a pause"
+"""Why a nominal time has no run that was due in a pause, or waited for something as that began."""
 _TRIES = 8
 
 
@@ -326,14 +328,23 @@ class Schedules:
     def _placed(
         self, seen: Schedule, behind: Millis, *, paused: bool, **made: Any
     ) -> Mapping[str, Any]:
-        """The changes that place a schedule at its first nominal time behind this one."""
+        """The changes that place a schedule at its first nominal time behind this one.
+
+        What was next is not behind it only where it was paused: what has no run for that is noted.
+        """
         new = Schedule(seen.name, seen.workflow, seen.created, paused=paused)
         for field in ("cron", "tz", "period", "start", "jitter"):
             setattr(new, field, made.get(field, getattr(seen, field)))
         coming = times_of(new).after(behind)
         moments = (next_due(new, coming), _filling(seen, self._now))
         due = min((each for each in moments if each is not None), default=None)
-        return {"done": behind, "next": coming, "due": due}
+        placed = {"done": behind, "next": coming, "due": due}
+        if seen.next is None or seen.next > behind:
+            return placed
+        following = times_of(seen).after(seen.next)
+        several = following is not None and following <= behind
+        passed = Became(seen.next, why=PAUSED, until=coming if several else None)
+        return {**placed, "skipped": seen.skipped + 1, "became": [*seen.became, passed][-KEPT:]}
 
     async def _change(
         self, name: str, changes: Callable[[Schedule], Mapping[str, Any]]
