@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import sys
 import sysconfig
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +29,8 @@ _LIBRARIES = (
     str(Path(__file__).parent),
     *map(sysconfig.get_path, ("stdlib", "purelib", "platlib")),
 )
+OUR_LOGGERS = frozenset({"rewake", "uvicorn", "asyncio"})
+"""Loggers of the server itself, with all below them."""
 
 
 class App:
@@ -131,7 +136,8 @@ def load_app(source: str) -> tuple[App, str | None]:
     path, colon, name = source.rpartition(":")
     if not colon or name.endswith(".py") or "/" in name:
         path, name = source, ""
-    module = _load_file(Path(path)) if path.endswith(".py") else _load_module(path)
+    with _kept_loggers():
+        module = _load_file(Path(path)) if path.endswith(".py") else _load_module(path)
     app = app_of(module, path)
     if name and name not in app.workflows:
         known = ", ".join(sorted(app.workflows))
@@ -153,6 +159,21 @@ def app_of(module: ModuleType, path: str = "") -> App:
     determinism.check(app.workflows.values())
     determinism.check_tasks(app.tasks.values())
     return app
+
+
+@contextmanager
+def _kept_loggers() -> Iterator[None]:
+    """Let no app that configures its own logging silence the server's: `dictConfig` disables all
+    loggers that it does not name, unless it is told otherwise.
+    """
+    known = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict)]
+    ours = [each for each in known if each.name.partition(".")[0] in OUR_LOGGERS]
+    enabled = [each for each in ours if not each.disabled]
+    try:
+        yield
+    finally:
+        for each in enabled:
+            each.disabled = False
 
 
 def _load_file(path: Path) -> ModuleType:

@@ -7,6 +7,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from rewake import (
     wait_for_signal,
     workflow,
 )
+from rewake.app import load_app
 from rewake.authoring.context import current_context
 from rewake.values.loglines import LIMIT
 from tests.support.virtual import TABLES, Bench, Ended, virtually
@@ -436,3 +438,33 @@ def test_the_process_is_left_as_it_was() -> None:
 
     virtually([orders], body)
     assert (logging.Logger.callHandlers, sys.stdout, sys.stderr) == before
+
+
+CONFIGURES = """
+import logging.config
+logging.config.dictConfig({"version": 1})
+from rewake import workflow
+@workflow
+async def main() -> None: ...
+"""
+
+
+def test_an_app_that_configures_logging_silences_no_server(tmp_path: Path) -> None:
+    """`dictConfig` disables what it does not name; the server still says what it does."""
+    (tmp_path / "rwk_configures.py").write_text(CONFIGURES)
+    known = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict)]
+    before = [(each, each.disabled) for each in known]
+    left_alone = logging.getLogger("rewake.test_left_alone")
+    left_alone.disabled = True
+    try:
+        load_app(str(tmp_path / "rwk_configures.py"))
+        said = {each.name: not each.disabled for each in known}
+        assert not said["app.orders"]
+        assert said["rewake.engine"]
+        assert all(is_said for name, is_said in said.items() if name.startswith("rewake"))
+        assert left_alone.disabled
+    finally:
+        for each, disabled in before:
+            each.disabled = disabled
+        sys.modules.pop("rwk_configures", None)
+        sys.path.remove(str(tmp_path))

@@ -22,6 +22,7 @@ from typing import Any, Protocol, TextIO, cast
 
 import msgspec
 
+from rewake.app import OUR_LOGGERS
 from rewake.authoring.context import current_context
 from rewake.clock import Clock
 from rewake.engine.logs.carrying import stamp
@@ -165,8 +166,8 @@ def _hand_on(logger: logging.Logger, record: logging.LogRecord) -> None:
     try:
         _original(logger, record)
     except Exception:
-        if record.name.partition(".")[0] not in _OURS:
-            raise
+        if record.name.partition(".")[0] not in OUR_LOGGERS:
+            raise  # an error in a line of the server itself would be one of all runs
         _reporter.handleError(record)
 
 
@@ -180,8 +181,6 @@ def _message(record: logging.LogRecord) -> str:
 
 
 _original = logging.Logger.callHandlers
-_OURS = {"rewake", "uvicorn", "asyncio"}
-"""Loggers of the server itself: an error in a line of theirs would be one of all runs."""
 _reporter = logging.NullHandler()
 
 
