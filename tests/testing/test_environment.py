@@ -12,6 +12,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from rewake import publish, send_signal, sleep, task, wait_for_event, wait_for_signal, workflow
 from rewake.app import App
 from rewake.engine.sweeping.sweeper import Sweeper
 from rewake.errors import (
@@ -366,3 +367,47 @@ def test_a_wait_that_is_given_up_leaves_the_rest() -> None:
             assert await run.result() == "ada, the trial ends tomorrow"
 
     asyncio.run(check())
+
+
+@task
+async def tells() -> None:
+    await send_signal("told", "go")
+    await publish("go", {})
+
+
+@workflow(on_event="go")
+async def begun() -> str:
+    await sleep(100)
+    return "begun"
+
+
+@workflow
+async def told(by: str) -> str:
+    await (wait_for_signal("go") if by == "signal" else wait_for_event("go"))
+    await sleep(100)
+    return "told"
+
+
+@workflow
+async def telling(by: str) -> None:
+    await sleep(10)
+    await tells() if by == "task" else await tells.function()
+
+
+@pytest.mark.parametrize("by", ["task", "body"])
+@pytest.mark.parametrize("waits_for", ["signal", "event"])
+def test_a_run_that_another_one_tells_waits_for_its_timers(by: str, waits_for: str) -> None:
+    """Time jumps to what is due of a run also where a task, or the body, of another has woken or
+    begun it.
+    """
+    app = App()
+    for each in (tells, begun, told, telling):
+        app.add(each)
+    with Environment(app, start=START) as server:
+        run = server.with_options(id="told").start(told, waits_for)
+        server.start(telling, by)
+        assert run.result() == "told"
+        assert server.now == START + timedelta(seconds=110)
+        (other,) = server.list(workflow="begun")
+        assert server.result(other["id"]) == "begun"
+        assert server.now == START + timedelta(seconds=110)

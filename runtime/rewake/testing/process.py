@@ -69,10 +69,15 @@ class Process:
         return not self.dead and self.engine.services.heart.is_needed
 
     def open(self) -> None:
-        """Begin to work. What it does by itself from then on is upkeep."""
+        """Begin to work. What it does by itself from then on is upkeep.
+
+        What its attempts do is none, nor whatever follows from that: a run that one of them tells,
+        or starts, waits for its own timers.
+        """
         context = self.home.copy()
         context.run(BACKGROUND.set, True)
         context.run(self.engine.open, sweep=False)
+        self.engine.services.context = self.home.copy()
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start something in this process."""
