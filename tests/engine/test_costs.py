@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from rewake import Approval, Decision, sleep, task, wait_for_approval, workflow
+from rewake import Approval, Decision, sleep, state, task, wait_for_approval, workflow
 from rewake.engine.outside.approvals import Approvals, approvals_of
 from rewake.ledger import View
 from tests.support.counting import CountingTable
@@ -240,3 +240,27 @@ def test_a_list_since_a_moment_looks_at_nothing_older() -> None:
         assert table.items <= 60
 
     virtually([nothing, one, branches], body, table=table)
+
+
+@workflow
+async def crowd(n: int) -> int:
+    async def enters() -> None:
+        async with state("counter", "one", timeout=600) as held:
+            held.value = (held.value or 0) + 1
+
+    await asyncio.gather(*(enters() for _ in range(n)))
+    return n
+
+
+def test_a_state_that_many_enter_at_once_costs_what_each_does() -> None:
+    """Those of one process write one after the other, and none in vain."""
+    table = CountingTable()
+
+    async def body(bench: Bench) -> None:
+        for n in (40, 160):
+            table.count_anew()
+            assert await bench.run("crowd", n=n) == n
+            assert table.refused < n
+            assert table.gets < 30 * n
+
+    virtually([crowd], body, table=table)

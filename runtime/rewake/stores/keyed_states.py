@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -11,7 +13,7 @@ from rewake.stores.blobs import Again
 from rewake.stores.layout import Layout
 from rewake.stores.merging import merged
 from rewake.stores.named import state_sort
-from rewake.stores.table import Check, Page, Table
+from rewake.stores.table import Check, Key, Page, Table
 
 
 class KeyedStates:
@@ -21,6 +23,7 @@ class KeyedStates:
         self._table = table
         self._layout = layout
         self._again = again
+        self._alone = WeakValueDictionary[Key, asyncio.Lock]()
 
     async def find(self, at: State) -> State | None:
         """The state of this name, key and tenant; None: there is none."""
@@ -39,17 +42,20 @@ class KeyedStates:
         `change` is given the state and returns another one, or None to leave it; `mark` tells the
         write again, where nobody knows whether it was made.
         """
+        place = self._layout.state(at)
+        lock = self._alone.setdefault(place, asyncio.Lock())
         while True:
-            found = await self.find(at)
-            if found is not None and found.mark == mark:
-                return found
-            before = found or State(at.name, at.key, at.tenant)
-            after = change(msgspec.structs.replace(before))
-            if after is None:
-                return before
-            made = msgspec.structs.replace(after, mark=mark)
-            if await self._put(found, made):
-                return made
+            async with lock:  # one after the other of this process: else they would only meet
+                found = await self.find(at)
+                if found is not None and found.mark == mark:
+                    return found
+                before = found or State(at.name, at.key, at.tenant)
+                after = change(msgspec.structs.replace(before))
+                if after is None:
+                    return before
+                made = msgspec.structs.replace(after, mark=mark)
+                if await self._put(found, made):
+                    return made
 
     async def remove(self, state: State) -> bool:
         """Remove a state, if it is still so."""
