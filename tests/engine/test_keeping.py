@@ -339,6 +339,26 @@ def test_a_key_counts_on(table: str) -> None:
 
 
 @everywhere
+@pytest.mark.parametrize("gone", [(FIRST, SECOND), (SECOND,), (FIRST,)])
+def test_the_runs_of_a_key_are_found_behind_those_that_are_gone(
+    table: str, gone: tuple[str, ...]
+) -> None:
+    """Whichever of a key were removed, those that are left are all listed."""
+
+    async def body(bench: Bench) -> None:
+        for expected in (FIRST, SECOND, THIRD):
+            assert await begin(bench, IfFinished.RESTART) == (expected, True)
+            await approve(bench, expected)
+            await asyncio.sleep(1)
+        for run in gone:
+            await bench.engine.erase(run)
+        found = [each.run for each in await bench.engine.of_key("k", "waits", 9)]
+        assert found == [each for each in (THIRD, SECOND, FIRST) if each not in gone]
+
+    virtually(MEMBERS, body, table=table, **SLOW)
+
+
+@everywhere
 def test_a_key_of_many_runs_has_one_stone(table: str) -> None:
     """However often it was started anew; and the newest is found."""
 

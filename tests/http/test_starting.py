@@ -116,6 +116,23 @@ def test_the_runs_of_a_key_are_listed(client: TestClient) -> None:
     assert client.get("/v1/runs", params={"key": "none"}).json()["runs"] == []
 
 
+def test_the_runs_of_a_key_come_in_pages(client: TestClient) -> None:
+    """All of them are told, also where a filter passes only older ones, or a page has few."""
+    for number in (1, 2, 3):
+        start(client, "total", {"numbers": [number]}, if_finished="restart", wait=10)
+    start(client, "broken", wait=10)
+    name, found, page = name_of_key("total", "k"), list[str](), dict[str, Any](cursor="")
+    while page["cursor"] is not None:
+        query: dict[str, Any] = {"key": "k", "limit": 1, "workflow": "total"}
+        query |= {"cursor": page["cursor"]} if page["cursor"] else {}
+        page = client.get("/v1/runs", params=query).json()
+        found += [each["id"] for each in page["runs"]]
+    assert found == [name.generation(n) for n in (3, 2, 1)]
+    query = {"key": "k", "limit": 1, "state": "done"}
+    [newest] = client.get("/v1/runs", params=query).json()["runs"]
+    assert newest["id"] == name.generation(3)
+
+
 def test_a_run_begins_when_it_is_told_to(client: TestClient) -> None:
     """It is there, and delayed; a moment that has passed is now; two moments are refused."""
     path, body = "/v1/workflows/total/runs", {"numbers": [1]}

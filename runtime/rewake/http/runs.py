@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from rewake.engine.engine import Engine
 from rewake.engine.outside.approvals import approvals_of
-from rewake.engine.runs.listing import Wanted, said
+from rewake.engine.runs.listing import Wanted, said, sort_of_view
 from rewake.engine.starts.delays import LONGEST, begin_at
 from rewake.engine.starts.starting import IfFinished, IfRunning, check_key
 from rewake.engine.turns.bounds import usage_of
@@ -127,7 +127,7 @@ async def listing(request: Request) -> Response:
     wanted = _wanted(request)
     place = place_in(request, "cursor", str, is_view_place)
     if "key" in query:
-        return await _of_key(request, query["key"], wanted, limit)
+        return await _of_key(request, query["key"], wanted, limit, place or "")
     runs = parts_of(request).engine.listing
     headers, sort = await runs.page(wanted, limit, place)
     secret = parts_of(request).keys.secret
@@ -173,14 +173,22 @@ def _labels(request: Request) -> Mapping[str, str]:
     return {} if text is None else labels_in(text)
 
 
-async def _of_key(request: Request, key: str, wanted: Wanted, limit: int) -> Response:
-    """The runs of an idempotency key, all on one page: `limit` of them, the newest."""
+async def _of_key(
+    request: Request, key: str, wanted: Wanted, limit: int, behind: str
+) -> Response:
+    """The runs of an idempotency key, newest first, from behind a place on."""
     found = await parts_of(request).engine.of_key(
-        key, wanted.workflow, limit, workflows=wanted.workflows, tenant=wanted.tenant
+        key,
+        wanted.workflow,
+        limit + 1,
+        workflows=wanted.workflows,
+        tenant=wanted.tenant,
+        has=lambda each: wanted.has(each) and sort_of_view(each) > behind,
     )
-    secret = parts_of(request).keys.secret
-    shown = [run_view(header, secret=secret) for header in found if wanted.has(header)]
-    return reply({"runs": shown, "cursor": None})
+    secret, page = parts_of(request).keys.secret, found[:limit]
+    shown = [run_view(header, secret=secret) for header in page]
+    sort = sort_of_view(page[-1]) if len(found) > limit else None
+    return reply({"runs": shown, "cursor": next_cursor(sort)})
 
 
 async def get(request: Request) -> Response:

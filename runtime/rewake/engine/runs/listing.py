@@ -232,9 +232,14 @@ class _Scan:
             return None
         if not self._wanted.workflows or self._cursor is None:
             return self._cursor
-        if shown and view_key(View(shown[-1].run, "", shown[-1].created)).sort == self._cursor:
+        if shown and sort_of_view(shown[-1]) == self._cursor:
             return self._cursor
         return views_behind(self._cursor)
+
+
+def sort_of_view(header: Header) -> str:
+    """Where a run is in a list, newest first."""
+    return view_key(View(header.run, "", header.created)).sort
 
 
 def unreadable(view: View, error: CheckpointUnreadable) -> Header:

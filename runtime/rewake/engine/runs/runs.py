@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from rewake.engine.logs.carrying import carrying_out, runs_log
 from rewake.engine.runs.again import Again
 from rewake.engine.runs.beginning import Nominal, Noted, started_otherwise
-from rewake.engine.runs.listing import Wanted
+from rewake.engine.runs.listing import Wanted, sort_of_view
 from rewake.engine.runs.retries import cut, forgotten
 from rewake.engine.services import Services
 from rewake.engine.starts.door import First, Given, StandsFor
@@ -168,22 +168,27 @@ class Runs(Again):
         *,
         workflows: Collection[str] = (),
         tenant: str = "",
+        has: Callable[[Header], bool] = lambda _: True,
     ) -> Sequence[Header]:
-        """The runs of an idempotency key, newest first; without `workflow`, of any workflow.
+        """The newest runs of an idempotency key, newest first; without `workflow`, of any workflow.
 
-        `workflows`: who asks may know of no others. `tenant`: whose they are.
+        `workflows`: who asks may know of no others. `tenant`: whose they are. `has`: are wanted.
         """
-        found: deque[Header] = deque(maxlen=limit)
+        found = list[Header]()
         asked = [workflow] if workflow is not None else sorted(self._services.app.workflows)
         for each in asked if not workflows else filter(workflows.__contains__, asked):
             name, number = name_of_key(each, key, tenant), 1
             first = await self._store.standing(name.first)
             if first is not None and first.floor:
                 number = first.floor
-            while (header := await self._store.find(name.generation(number))) is not None:
-                found.append(header)
+            of: deque[Header] = deque(maxlen=limit)
+            # Over stones, too: a run may go before one that was started earlier.
+            while (header := await self._store.standing(name.generation(number))) is not None:
+                if header.state is not RunState.REMOVED and has(header):
+                    of.append(header)
                 number += 1
-        return sorted(found, key=lambda header: header.created, reverse=True)
+            found += of
+        return sorted(found, key=sort_of_view)[:limit]
 
     async def newest_of_key(self, workflow: str, key: str, tenant: str = "") -> Header | None:
         """The newest run of an idempotency key, or what is left of it; None: there is none."""
