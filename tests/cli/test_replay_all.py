@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from rewake.hosts.databases import Address, open_existing
+from rewake.ledger import View
+from rewake.stores.keys import view_key
 from tests.cli.shell import Shell
 
 APP = """
@@ -39,6 +44,26 @@ async def slow() -> None:
         raise
     finally:
         print("cleaning up")
+"""
+
+
+FAMILY = """
+from rewake import task, workflow
+
+
+@task
+async def ship(n: int) -> int:
+    return n
+
+
+@workflow
+async def child() -> int:
+    return await ship(1)
+
+
+@workflow
+async def parent() -> int:
+    return await child()
 """
 
 
@@ -84,6 +109,30 @@ def test_a_workflow_that_is_gone_strands_its_runs(served: Shell) -> None:
     replay = served.rewake("replay", "--all", "--state", "suspended", "--state", "stuck")
     assert replay.returncode == 5
     assert "there is no workflow 'slow'" in replay.stdout
+
+
+def test_runs_of_runs_are_replayed_too(shell: Shell) -> None:
+    """A change that strands only runs that runs have begun is found as well."""
+    shell.write("app.py", FAMILY)
+    assert shell.rewake("run", "app.py:parent", "--id", "one").returncode == 0
+    replay = shell.rewake("replay", "--all")
+    assert replay.returncode == 0, replay.stderr
+    assert [each.split()[2] for each in replay.stdout.splitlines()] == ["parent", "child"]
+    shell.write("app.py", FAMILY.replace("ship(1)", "ship(2)"))
+    assert shell.rewake("replay", "--all").returncode == 5
+
+
+def test_what_is_no_run_has_no_line(served: Shell) -> None:
+    """An entry of the list whose run was removed, or never came to be, hinders no deploy."""
+    asyncio.run(_listed(str(served.folder / ".rewake" / "rewake.db")))
+    replay = served.rewake("replay", "--all")
+    assert (replay.returncode, replay.stderr) == (0, "2 replayed: 2 same\n")
+
+
+async def _listed(file: str) -> None:
+    database = open_existing(Address(file))
+    await database.table.put(view_key(View("gone", "quick", 1)), View("gone", "quick", 1))
+    await database.table.close()
 
 
 @pytest.mark.parametrize(

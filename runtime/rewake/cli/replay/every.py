@@ -37,6 +37,8 @@ def replay_all(app: App, secret: Secret, db: Address, states: Sequence[str]) -> 
     for view in _views(db):
         try:
             header, history = read_run(db, secret, view.run)
+        except RunNotFound:  # it was removed, or its start has died before it
+            continue
         except RewakeError as error:
             state, verdict = "?", _unreadable(error)
         else:
@@ -54,7 +56,7 @@ def replay_all(app: App, secret: Secret, db: Address, states: Sequence[str]) -> 
 
 
 def _views(db: Address) -> list[View]:
-    """The views of all runs, oldest first."""
+    """The views of all runs, oldest first; also of those that runs have begun."""
     while True:
         table, shelf, torn, _ = open_to_read(db)
         found = asyncio.run(_all_views(Reads(table, shelf)))
@@ -67,7 +69,7 @@ async def _all_views(reads: Reads) -> list[View]:
     cursor: str | None = None
     try:
         while True:
-            page = await reads.views(limit=_PAGE, cursor=cursor)
+            page = await reads.views(limit=_PAGE, cursor=cursor, children=True)
             found |= {view.run: view for _, view in page.items}
             cursor = page.cursor
             if cursor is None:
