@@ -76,6 +76,8 @@ def test_a_schedule_of_the_code_is_shown_paused_and_resumed() -> None:
     async def body(client: AsyncClient) -> None:
         paused = await client.schedules.pause("hourly", "an inventory")
         assert (paused["state"], paused["note"], paused["code"]) == ("paused", "an inventory", True)
+        changed = await client.schedules.change("hourly", overlap="queue")
+        assert (changed["state"], changed["note"]) == ("paused", "an inventory")
         coming = (await client.schedules.upcoming("hourly", 2))["times"]
         assert [each["at"] for each in coming] == [
             "2023-11-14T23:00:00.000Z",

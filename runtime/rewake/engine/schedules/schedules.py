@@ -318,7 +318,8 @@ class Schedules:
         self, seen: Schedule, definition: Definition, by: str, hidden: list[str] | None = None
     ) -> Mapping[str, Any]:
         """The changes by which a schedule is made of something else."""
-        changes: dict[str, Any] = {**definition.changes(), "by": by, "trouble": "", "noted": ""}
+        changes: dict[str, Any] = {**definition.changes(), "by": by, "trouble": ""}
+        changes["noted"] = seen.noted if seen.paused else ""  # why it is paused holds on
         if hidden is not None:
             changes["hidden"] = hidden
         pending = seen.next is not None and seen.next <= self._now and not seen.paused
