@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from rewake.cli.commands import app
+from rewake.clock import SystemClock
 from tests.cli.shell import Shell
 
 APP = """
@@ -66,6 +68,16 @@ def test_the_whole_way_of_a_schedule(shell: Shell) -> None:
     assert len(rewake(shell, "next", "weekdays", "--count", "4").stdout.splitlines()) == 4
     assert rewake(shell, "delete", "often").stdout == "schedule often is deleted\n"
     assert "declared in code" in rewake(shell, "delete", "weekdays").stderr
+
+
+def test_until_now_is_by_the_clock_of_the_server(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command line whose clock is a little ahead fills up to now, as one whose clock is not."""
+    assert rewake(shell, "create", "ahead", "report", "--cron", "0 3 * * *").exit_code == 0
+    monkeypatch.setattr(SystemClock, "now", lambda _: int((time.time() + 5) * 1000))
+    found = rewake(shell, "backfill", "ahead", "--since", "3d", "--dry-run")
+    assert (found.exit_code, len(found.stdout.splitlines())) == (0, 3), found.output
 
 
 @pytest.mark.parametrize(

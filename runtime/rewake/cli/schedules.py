@@ -153,7 +153,7 @@ def schedules_trigger(
 def schedules_backfill(
     name: Name,
     since: Annotated[str, typer.Option(help="From then on (7d, a time).")],
-    until: Annotated[str, typer.Option(help="Before then; default: now.")] = "0s",
+    until: Annotated[str | None, typer.Option(help="Before then; default: now.")] = None,
     queue: Annotated[
         bool, typer.Option("--queue", help="One after the other, not all at once.")
     ] = False,

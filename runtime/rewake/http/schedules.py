@@ -72,13 +72,13 @@ class Trigger(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Fill(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a request for runs of the past, from `since` on and before `until`.
+    """The body of a request for runs of the past, from `since` on and before `until`, or now.
 
     `queue`: each waits for the end of the one before. `dry_run`: only tell which.
     """
 
     since: str
-    until: str
+    until: str | None = None
     queue: bool = False
     dry_run: bool = False
 
@@ -167,7 +167,9 @@ async def backfill(request: Request) -> Response:
     parts, seen = parts_of(request), await _known(request)
     asked = shaped(await read_object(request, parts.limit), Fill)
     act_of(request).skip = asked.dry_run
-    since, until = _moment("since", asked.since), _moment("until", asked.until)
+    since, until = _moment("since", asked.since), parts.clock.now()
+    if asked.until is not None:
+        until = _moment("until", asked.until)
     found, moments = await parts.engine.schedules.backfill(
         seen.name,
         since,

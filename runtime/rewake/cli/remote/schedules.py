@@ -100,14 +100,16 @@ def backfill(
     url: str | None,
     json: bool,
     name: str,
-    span: tuple[str, str],
+    span: tuple[str, str | None],
     *,
     queue: bool,
     dry_run: bool,
 ) -> Exit:
     """Start the runs of times of the past."""
     since, until = moment_of(span[0]), moment_of(span[1], "--until")
-    body = {"since": since, "until": until, "queue": queue, "dry_run": dry_run}
+    body: dict[str, object] = {"since": since, "queue": queue, "dry_run": dry_run}
+    if until is not None:  # else the server's now, which this machine's may be ahead of
+        body["until"] = until
 
     def told(found: View) -> str:
         if dry_run:
