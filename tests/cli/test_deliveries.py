@@ -81,6 +81,13 @@ def test_a_test_delivery_of_each_scheme(shell: Shell, path: str) -> None:
     assert "/v1/runs/" in json.loads(done.stdout)["links"]["self"]
 
 
+def test_a_header_that_is_given_stands(shell: Shell) -> None:
+    """In place of that of its name, whatever the case of its letters; the body's type too."""
+    assert sign(shell, "github/push", "--header", "x-github-event: ping").stdout == "pong\n"
+    done = sign(shell, "anyone", "--header", "content-type: text/plain")
+    assert done.stderr == "answered with 415\n"
+
+
 def test_a_test_delivery_with_another_secret(shell: Shell) -> None:
     """It is refused like a forged one, and the exit code says so."""
     done = sign(shell, "hmac", HMAC_SECRET="another secret that is long")

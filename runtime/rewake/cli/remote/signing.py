@@ -63,7 +63,9 @@ async def _sent(address: str, scheme: Scheme, delivery: Delivery, more: dict[str
     secret = await _secret(scheme, delivery)
     body = scheme.signed_body(delivery.body, secret)
     signed = scheme.sign(body, secret, SystemClock().now())
-    headers = {"Content-Type": _type_of(body), **signed, **more}
+    given = {name.lower() for name in more}  # they stand, however they are written
+    made = {"Content-Type": _type_of(body), **signed}
+    headers = {name: text for name, text in made.items() if name.lower() not in given} | more
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT)) as session,
