@@ -54,7 +54,8 @@ def webhook(url: str, *, secret: str, name: str = "notify-webhook") -> Task[[Tol
 
     It is signed by Standard Webhooks (standardwebhooks.com) with the secret in the variable
     `secret` (`whsec_…`, or any text): `webhook-id` is the same in each repetition. 2xx takes it,
-    410 and other 4xx are for good, all else is tried again. `name`: of the task.
+    410 and other 4xx are for good, all else is tried again, also what leads elsewhere. `name`: of
+    the task.
     """
 
     @task(name=name, **_POLICY)
@@ -153,6 +154,16 @@ def _setting(variable: str) -> str:
     return found
 
 
+class _Nowhere(urllib.request.HTTPRedirectHandler):
+    """Follows nowhere: what is posted would go there as a GET, without all that it tells."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_OPENER: Final = urllib.request.build_opener(_Nowhere)
+
+
 def _post(url: str, body: bytes, headers: Mapping[str, str]) -> None:
     """Post JSON. Raises `NonRetryable`, `RetryAfter`, `OSError`."""
     if not url.startswith(("https://", "http://")):
@@ -160,7 +171,7 @@ def _post(url: str, body: bytes, headers: Mapping[str, str]) -> None:
     given = {"Content-Type": "application/json", "User-Agent": "rewake", **headers}
     asked = urllib.request.Request(url, body, given)  # noqa: S310 - its scheme is checked
     try:
-        with urllib.request.urlopen(asked, timeout=_PATIENCE):  # noqa: S310
+        with _OPENER.open(asked, timeout=_PATIENCE):
             return
     except HTTPError as error:
         error.close()

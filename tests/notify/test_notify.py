@@ -51,6 +51,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.got.append(({k.lower(): v for k, v in self.headers.items()}, body))
         self.send_response(self.server.answers.pop(0) if self.server.answers else 204)
         self.send_header("Retry-After", "0")
+        self.send_header("Location", self.server.url)
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        """A page that anybody may look at."""
+        self.send_response(200)
         self.end_headers()
 
     def log_message(self, *_: Any) -> None:
@@ -102,6 +108,14 @@ def test_what_may_pass_is_tried_again(receiver: Receiver) -> None:
     with pytest.raises(TaskError, match="404"):
         asyncio.run(slack("TO")(ALERT))
     assert len(receiver.got) == 4
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_what_leads_elsewhere_has_taken_nothing(receiver: Receiver, status: int) -> None:
+    """A page there would be read instead, and answered with 200; it is sent again."""
+    receiver.answers = [status]
+    asyncio.run(slack("TO")(ALERT))
+    assert len(receiver.got) == 2
 
 
 @pytest.mark.parametrize("address", ["", "file:///etc/passwd", "example.com"])
