@@ -21,6 +21,7 @@ import hmac
 import json
 import os
 import smtplib
+import ssl
 import urllib.request
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -96,8 +97,8 @@ def mail(
 ) -> Task[[Told], None]:
     """A task that mails it from `sender` to these, by the server in the variable `smtp`.
 
-    That is `host:port`, or `user:password@host:port`, which goes over TLS. The mail's id is the
-    same in each repetition, so mail programs show it once.
+    That is `host:port`, or `user:password@host:port`, which goes over TLS with a certificate
+    that is checked. The mail's id is the same in each repetition, so mail programs show it once.
     """
     if not to or any("\n" in each or "@" not in each for each in (*to, sender)):
         raise ValueError("mail() needs addresses: mail('ops@example.com', sender=...)")
@@ -114,7 +115,8 @@ def mail(
         host, _, port = address.partition(":")
         with smtplib.SMTP(host, int(port or 25), timeout=_PATIENCE) as server:
             if login:
-                server.starttls()
+                # Without one, smtplib takes any certificate, and who answers gets the password.
+                server.starttls(context=ssl.create_default_context())
                 user, _, password = login.partition(":")
                 server.login(user, password)
             server.send_message(message)

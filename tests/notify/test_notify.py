@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from email.message import EmailMessage
@@ -153,6 +154,35 @@ def test_a_mail_has_an_id_that_is_the_same_each_time(monkeypatch: pytest.MonkeyP
     assert all(each["Bcc"] is None for each in got)
     assert len(got) == 2
     assert len(ids) == 1
+
+
+def test_a_password_is_told_to_who_has_proved_who_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The certificate of the server is checked, and that it is of its name, before it logs in."""
+    done: list[str] = []
+
+    class Server:
+        def __init__(self, host: str, port: int, timeout: float) -> None: ...
+
+        def __enter__(self) -> Server:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def starttls(self, *, context: ssl.SSLContext | None = None) -> None:
+            assert context is not None
+            assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+            done.append("starttls")
+
+        def login(self, user: str, password: str) -> None:
+            done.append(f"{user} {password}")
+
+        def send_message(self, message: EmailMessage) -> None:
+            done.append("sent")
+
+    monkeypatch.setattr("smtplib.SMTP", Server)
+    monkeypatch.setenv("REWAKE_SMTP", "me:p@ss@mail.example:587")
+    asyncio.run(mail("ops@example.com", sender="rewake@example.com")(ALERT))
+    assert done == ["starttls", "me p@ss", "sent"]
 
 
 def test_a_mail_to_nobody_is_refused() -> None:
