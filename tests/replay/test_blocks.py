@@ -67,6 +67,27 @@ def test_what_is_done_is_not_replayed() -> None:
     run.close()
 
 
+@pytest.mark.parametrize("before", range(8))
+def test_sets_outside_do_not_know_what_was_inside(before: int) -> None:
+    """A set of branches goes in the same order, whether a block before it is passed over or not."""
+
+    async def inside() -> list[int]:
+        return list(await asyncio.gather(fetch(1), fetch(2), fetch(3)))
+
+    async def main() -> Any:
+        loop = asyncio.get_running_loop()
+        futures = [loop.create_future() for _ in range(before)]  # moves where a set begins
+        await block("load", inside, retries=1)
+        done, _ = await asyncio.wait([asyncio.create_task(fetch(i)) for i in range(4)])
+        return [len(futures), [await fetch(await each) for each in done]]
+
+    for answers in ({}, {"load[0]/fetch.2": ValueError("once")}):
+        warm, cold = (Run(main, answers=answers, cold=each) for each in (False, True))
+        assert cold.to_the_end().result == warm.to_the_end().result
+        warm.close()
+        cold.close()
+
+
 def test_a_block_is_retried_as_a_whole() -> None:
     """After a durable wait, with new keys; the other attempt's operations stay as they are."""
 

@@ -20,6 +20,7 @@ from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.records import Outcome
 from rewake.replay.blocks import Inside
 from rewake.replay.execution import Execution, current
+from rewake.replay.loop import WorkflowFuture, WorkflowLoop, WorkflowTask
 from rewake.replay.operation import OpFuture, operation
 from rewake.replay.program import Codec
 from rewake.replay.scope import Group, Scope
@@ -96,7 +97,7 @@ class _Block:
             before = _seen_by(self._function)
             attempt = self._execution.spawn(self._attempt(inside, wait), scope)
             try:
-                await asyncio.wait([attempt])
+                await _end_of(attempt, self._execution.loop)
             except asyncio.CancelledError:
                 future.cancel()
                 await end_branches([attempt])
@@ -179,6 +180,18 @@ class _Block:
     def _outcome_of(self, error: BaseException) -> Outcome:
         kind = OutcomeKind.TIMEOUT if isinstance(error, TimeoutError) else OutcomeKind.ERROR
         return Outcome(kind, origin=unwrapped(error, self._failed))
+
+
+async def _end_of(attempt: WorkflowTask, loop: WorkflowLoop) -> None:
+    """Wait for an attempt, by a future that counts as of its inside: a replay may not make it."""
+    over = WorkflowFuture(loop=loop, scope=attempt.scope)
+
+    def end(_: object) -> None:
+        if not over.done():
+            over.set_result(None)
+
+    attempt.add_done_callback(end)
+    await over
 
 
 def _seen_by(function: Callable[..., object]) -> Mapping[str, tuple[object, object]]:

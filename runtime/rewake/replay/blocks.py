@@ -24,6 +24,7 @@ not there after a replay; `authoring/block.py` warns of what it sees of that.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -45,7 +46,16 @@ from rewake.values.failures import failure_of
 class Inside:
     """What one attempt at a block has of its own, as what is outside of all blocks has."""
 
-    __slots__ = ("allowance", "branches", "chance", "generators", "heard", "keys", "mistakes")
+    __slots__ = (
+        "allowance",
+        "branches",
+        "chance",
+        "generators",
+        "heard",
+        "keys",
+        "mistakes",
+        "serials",
+    )
 
     def __init__(self, seed: int | str) -> None:
         self.chance = Chance(seed)
@@ -55,6 +65,8 @@ class Inside:
         self.generators: list[Any] = []
         self.keys: list[str] = []
         """Of the operations that it has asked for."""
+        self.serials = itertools.count(1)
+        """Of the futures and asyncio tasks that it makes."""
         self.heard: dict[str, Any] = {}
         """What it has had of events (`rewake.authoring.events`)."""
 

@@ -9,9 +9,9 @@ suspension. Nothing is ever thrown into user code to suspend it, so `except:`, `
 
 What asyncio leaves to chance, and what is done about it here:
 
-- Sets of asyncio tasks and futures iterate by address. Ours hash by creation order. `gather` makes
-  its future past `create_future`, and `as_completed` makes a set of *coroutines*; both are mended
-  in `rewake.replay.asyncio_order`.
+- Sets of asyncio tasks and futures iterate by address. Ours hash by creation order, counted apart
+  inside of a block, which a replay may pass over. `gather` makes its future past `create_future`,
+  and `as_completed` makes a set of *coroutines*; both are mended in `rewake.replay.asyncio_order`.
 - Asyncio tasks may share a context, so each keeps the scope of its branch itself; a context
   variable mirrors it for plain callbacks.
 - asyncio keeps weak references to all its tasks of the process in one set, with neither order nor
@@ -41,7 +41,7 @@ import logging
 import sys
 import warnings
 from asyncio import tasks as asyncio_tasks
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final, Protocol, TypeAlias
 
 from rewake.errors import ForbiddenInWorkflow, StuckError
@@ -108,8 +108,8 @@ class WorkflowFuture(asyncio.Future[Any]):
 
     __slots__ = ("_serial",)
 
-    def __init__(self, *, loop: WorkflowLoop) -> None:
-        self._serial = loop.next_serial()
+    def __init__(self, *, loop: WorkflowLoop, scope: Scope | None = None) -> None:
+        self._serial = loop.next_serial(scope)
         super().__init__(loop=loop)
 
     def __hash__(self) -> int:
@@ -130,7 +130,7 @@ class WorkflowTask(asyncio.Task[Any]):
         context: contextvars.Context,
         scope: Scope,
     ) -> None:
-        self._serial = loop.next_serial()
+        self._serial = loop.next_serial(scope)
         self.scope = scope
         self.is_awaited = False
         """Whether anybody ever waited for it."""
@@ -151,8 +151,7 @@ class WorkflowLoop(Refusing):  # type: ignore[misc]
     """The event loop of one instance. Enter it using `with`, then call `run_until_idle`.
 
     `clock` is the recorded clock in milliseconds; `halted` stops the loop where it is, for good;
-    `dead` says that nothing the workflow still does has an effect; `next_serial()` numbers
-    futures and asyncio tasks.
+    `dead` says that nothing the workflow still does has an effect.
     """
 
     def __init__(self, owner: Owner) -> None:
@@ -164,7 +163,7 @@ class WorkflowLoop(Refusing):  # type: ignore[misc]
         self.halted = False
         self.root = Scope()
         self._ready: list[asyncio.Handle] = []  # an empty deque would take much more room
-        self.next_serial = itertools.count(1).__next__
+        self._serials = itertools.count(1)
         self._tasks: list[WorkflowTask] = []
         self._prune_tasks_at = 64
         self._generators: list[_Generator] = []
@@ -285,6 +284,14 @@ class WorkflowLoop(Refusing):  # type: ignore[misc]
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         if not self.dead and isinstance(handle, WorkflowTimer):
             self.owner.disarm(handle)
+
+    def next_serial(self, scope: Scope | None = None) -> int:
+        """Number a future or an asyncio task of a scope, by default of that which is running."""
+        if scope is None:
+            branch = asyncio.current_task(self)
+            scope = branch.scope if isinstance(branch, WorkflowTask) else _scope.get(self.root)
+        serials: Iterator[int] = self._serials if scope.inside is None else scope.inside.serials
+        return next(serials)
 
     def create_future(self) -> WorkflowFuture:
         return WorkflowFuture(loop=self)
