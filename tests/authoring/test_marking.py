@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import (
     Annotated,
     Any,
@@ -25,6 +27,7 @@ from rewake.authoring.marking import hidden_in, hidden_in_call, hidden_in_value
 from rewake.signing.secret import Secret
 from rewake.values.redaction import REDACTED, hidden_in_schema, redacted
 from rewake.values.run_codec import RunCodec
+from rewake.views.values import rendered
 
 Word = Annotated[str, secret]
 T = TypeVar("T")
@@ -158,6 +161,17 @@ def test_the_secret_parts_of_an_object(value: Any, within: Any) -> None:
     """An object where no type says what it is: its class says what is secret in it."""
     assert hidden_in_value(within(value))
     assert not hidden_in_value(within(Plain("ann", [])))
+
+
+class Tier(enum.Enum):
+    FIRST = "first"
+
+
+@pytest.mark.parametrize("key", [Tier.FIRST, datetime(2026, 1, 2), timedelta(days=1), b"a", 1])
+def test_a_secret_behind_a_key_that_is_no_text(key: Any) -> None:
+    """However JSON spells the key of a dict, what is secret below it is hidden."""
+    value = {key: Login("ann", "canary")}
+    assert b"canary" not in bytes(redacted(rendered(value), hidden_in_value(value)))
 
 
 class Raising(type):

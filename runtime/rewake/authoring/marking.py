@@ -98,7 +98,7 @@ def _in_value(value: Any) -> tuple[str, ...]:
             return _ALL
         kind = type(each)
         if isinstance(each, dict):
-            left += [(path + pointer(str(name)), inner) for name, inner in each.items()]
+            left += [(path + pointer(_key(name)), inner) for name, inner in each.items()]
         elif isinstance(each, list | tuple | set | frozenset):
             left += [(path + pointer(index), inner) for index, inner in enumerate(each)]
         if kind.__module__ != "builtins":
@@ -109,6 +109,11 @@ def _in_value(value: Any) -> tuple[str, ...]:
                 if hasattr(each, name)
             ]
     return tuple(found)
+
+
+def _key(name: object) -> str:
+    """The key of a dict as JSON has it; any of them for one that JSON may spell otherwise."""
+    return str(name) if type(name) in (str, int) else ANY
 
 
 # --- types ----------------------------------------------------------------------------------------
