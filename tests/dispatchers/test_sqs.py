@@ -89,12 +89,19 @@ async def long_step() -> None:
 
 
 @workflow
+async def then_long_step() -> None:
+    await work("first")
+    await step("long", partial(asyncio.sleep, 3000))
+
+
+@workflow
 async def bounded(seconds: float) -> str:
     async with asyncio.timeout(200):
         return await work("quick", seconds)
 
 
-MEMBERS = [chain, wide, sleeper, begins, long_step, large, mixed, bounded, work, flaky]
+LONG = [long_step, then_long_step]
+MEMBERS = [chain, wide, sleeper, begins, *LONG, large, mixed, bounded, work, flaky]
 
 
 def queued(
@@ -316,6 +323,22 @@ def test_runs_do_not_wait_for_room_for_tasks() -> None:
     queued(body, Account(room=4), tasks=4)
 
 
+def test_tasks_do_not_wait_for_steps_of_their_runs() -> None:
+    """A task's message lasts as long as its run goes on with it, but takes no room once the task
+    has ended: what a slot is free for begins.
+    """
+
+    async def body(bench: Bench, account: Account) -> None:
+        for _ in range(6):
+            await bench.start("then_long_step")
+        await asyncio.sleep(30)
+        assert ran["first"] == 6
+        assert await bench.run("chain", 60, n=2) == 2
+        assert len(bench.engine.services.turns) == 6
+
+    queued(body, Account(room=2), tasks=2)
+
+
 async def _begun(times: int) -> None:
     """Wait until attempts were begun so often."""
     while True:
@@ -324,9 +347,9 @@ async def _begun(times: int) -> None:
         await asyncio.sleep(1)
 
 
-def test_runs_do_not_wait_for_suspects() -> None:
+def test_nothing_waits_for_suspects() -> None:
     """Tasks under which two processes have died are begun one by one: the messages of the others
-    take room as well meanwhile, and no slot.
+    take no room meanwhile, as they take no slot. Runs go on, and other tasks.
     """
 
     async def body(bench: Bench, account: Account) -> None:
@@ -341,6 +364,7 @@ def test_runs_do_not_wait_for_suspects() -> None:
         assert bench.engine.free_slots
         sleeps = await bench.start("sleeper", seconds=2.0)
         assert await bench.result(sleeps.run, 15) < 10
+        assert await bench.run("chain", 15, n=1) == 1
 
     queued(body, Account(room=4), tasks=4)
 

@@ -11,11 +11,12 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from rewake.aws.queue import BATCH, Letter, Queue
 from rewake.dispatchers.dead_letters import DeadLetterQueue
-from rewake.dispatchers.dispatcher import Closing
+from rewake.dispatchers.dispatcher import Closing, needs_no_slot
 from rewake.dispatchers.receiving import Again, Done, Fate, Receiver, seconds
 from rewake.errors import RewakeError
 from rewake.records import Invocation
@@ -34,7 +35,7 @@ _LAST_WORDS = 2.0  # Seconds for deletions when the consumer closes.
 
 
 class Consumer:
-    """Takes messages from `queue`, while fewer than `room` of those about tasks are under way."""
+    """Takes messages from `queue`, while fewer than `room` of those under way need a slot."""
 
     def __init__(
         self, queue: Queue, receiver: Receiver, parking: DeadLetterQueue, room: int
@@ -44,7 +45,8 @@ class Consumer:
         self._parking = parking
         self._room = room
         self._under_way: dict[str, Letter] = {}
-        self._tasks = 0
+        self._tasks: set[str] = set()
+        """Those that may need a slot, by their handles."""
         self._done: list[Letter] = []
         self._deleting: asyncio.Task[None] | None = None
         self._freed = asyncio.Event()
@@ -75,7 +77,7 @@ class Consumer:
         failures = 0
         while not self._stopped:
             self._freed.clear()
-            free = min(self._room - self._tasks, MOST - len(self._under_way))
+            free = min(self._room - len(self._tasks), MOST - len(self._under_way))
             if free <= 0:
                 await self._freed.wait()
                 continue
@@ -95,9 +97,9 @@ class Consumer:
     def _begin(self, letter: Letter) -> None:
         self._under_way[letter.handle] = letter
         found = self._receiver.read(letter.body)
-        is_task = isinstance(found, Invocation) and bool(found.key)
-        self._tasks += is_task
-        self._start(self._carry(letter, found, is_task=is_task))
+        if isinstance(found, Invocation) and found.key:
+            self._tasks.add(letter.handle)
+        self._start(self._carry(letter, found))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
@@ -105,7 +107,8 @@ class Consumer:
         task.add_done_callback(self._work.discard)
         return task
 
-    async def _carry(self, letter: Letter, found: Invocation | Refusal, *, is_task: bool) -> None:
+    async def _carry(self, letter: Letter, found: Invocation | Refusal) -> None:
+        needs_no_slot.set(partial(self._give_room, letter))  # of this asyncio task alone
         try:
             await self._settle(letter, await self._receiver.take(found, letter.times))
         except Closing:
@@ -115,9 +118,12 @@ class Consumer:
         except RewakeError as error:
             log.warning("a message could not be given back: %s; it comes again", error)
         finally:
-            self._tasks -= is_task
             self._under_way.pop(letter.handle, None)
-            self._freed.set()
+            self._give_room(letter)
+
+    def _give_room(self, letter: Letter) -> None:
+        self._tasks.discard(letter.handle)
+        self._freed.set()
 
     async def _settle(self, letter: Letter, fate: Fate) -> None:
         if isinstance(fate, Again):

@@ -11,6 +11,7 @@ what was never done (`Handler`).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
 from typing import NamedTuple, Protocol
 
 from rewake.records import Invocation, Millis
@@ -18,6 +19,13 @@ from rewake.records import Invocation, Millis
 Handler = Callable[[Invocation], Awaitable[Millis | None]]
 """Acts on a message. None: nothing of it is left to do. Else the moment from which on it is of use
 again, since another process has the work, which may die. Raises `Closing`.
+"""
+needs_no_slot: ContextVar[Callable[[], object]] = ContextVar(
+    "rewake_needs_no_slot", default=lambda: None
+)
+"""What a handler calls once its message needs no slot any more, though it is not done with it: the
+run goes on, perhaps with a step of an hour, or the task waits to be begun apart. For who takes no
+more messages than there is room for.
 """
 
 

@@ -423,8 +423,7 @@ class Services:
         """Whether no message can come here, although there is room for turns: a turn may have a
         step of an hour, and each needs memory.
         """
-        # The message of a suspect that waits takes room as well, and no slot.
-        none = self.slots.free <= self.apart.waiting and not self.settings.pauses
+        none = not (self.slots.free or self.settings.pauses)
         return none and len(self.turns) < MOST_TURNS
 
     def has_queued(self, run: str, asked: Scheduled) -> bool:

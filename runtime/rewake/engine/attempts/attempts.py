@@ -22,6 +22,7 @@ from rewake.authoring.hints import return_hint
 from rewake.authoring.marking import hidden_in
 from rewake.authoring.middleware import AroundKind
 from rewake.authoring.policy import millis
+from rewake.dispatchers.dispatcher import needs_no_slot
 from rewake.engine.attempts.calls import Call, call_of
 from rewake.engine.attempts.losses import lost_with_processes, of_silence, tell_loss
 from rewake.engine.attempts.stoppable import Body, Stopped
@@ -69,7 +70,7 @@ class Attempts:
         if not await self._is_to_begin(here):
             return False
         await self._wait_for_slot(here, invocation)
-        return await self._follow(self._attempt(here, invocation))
+        return await self._follow(self._attempt(here, invocation, needs_no_slot.get()))
 
     def _begin_in_slot(self, invocation: Invocation) -> None:
         work = done_in_time(self._services, invocation, self._take(invocation))
@@ -84,7 +85,7 @@ class Attempts:
             if not begins:
                 self._services.slots.release()
         if begins:
-            await self._follow(self._attempt(here, invocation))
+            await self._follow(self._attempt(here, invocation, lambda: None))
 
     async def _follow(self, attempt: Awaitable[Delivery | None]) -> bool:
         delivery = await attempt
@@ -102,13 +103,16 @@ class Attempts:
             await services.heart.keeps(earlier)
         return earlier is None
 
-    async def _attempt(self, here: tuple[str, str], invocation: Invocation) -> Delivery | None:
-        """Make one attempt in a slot that is taken, which is free again after it."""
+    async def _attempt(
+        self, here: tuple[str, str], invocation: Invocation, freed: Callable[[], object]
+    ) -> Delivery | None:
+        """Make one attempt in a slot that is taken, which is free again after it: that is told."""
         services = self._services
         try:
             found = await self._begin(here, invocation, None)
         finally:
             services.slots.release()
+            freed()
         if not isinstance(found, Refused):
             return found
         async with services.apart.entering(*here, found.suspect) as stay:
@@ -209,11 +213,7 @@ class Attempts:
             await self._deliveries.follow(delivery)
 
     async def _held(
-        self,
-        operation: Operation,
-        owner: str,
-        invocation: Invocation,
-        stay: Stay | None = None,
+        self, operation: Operation, owner: str, invocation: Invocation, stay: Stay | None = None
     ) -> Delivery | None:
         services, body = self._services, Body()
         try:

@@ -60,11 +60,6 @@ class Apart:
         finally:
             stay.leave()
 
-    @property
-    def waiting(self) -> int:
-        """How many wait to be let in."""
-        return len(self._waiting)
-
     async def _enter(self, here: tuple[str, str]) -> bool:
         if here in self._waiting:
             return False
