@@ -29,6 +29,7 @@ from rewake.engine.handover.within import ending_at
 from rewake.engine.outside.approvals import Approvals
 from rewake.engine.outside.callbacks import Callbacks
 from rewake.engine.settings import Settings
+from rewake.errors import StoreUnavailable
 from rewake.hosts.lambda_events import handle_schedule
 from rewake.kinds import OutcomeKind
 from rewake.ledger import Process
@@ -104,6 +105,17 @@ class Bench:
         await self.engine.rest(1)
         self.holds_nothing()
         return invocation
+
+    async def invoke(self) -> None:
+        """Do the next message, or a sweep, and what begins with it for as long as there is."""
+        until = self.loop.time() + LIMIT
+        with ending_at(until):
+            if self.mail.sent:
+                await self.engine.handle(self.mail.sent.pop())
+            else:
+                await self.engine.sweep()
+            await self.engine.rest(until - self.loop.time())
+        self.holds_nothing()
 
     async def handle(self, invocation: Invocation, seconds: float) -> None:
         with ending_at(asyncio.get_running_loop().time() + seconds):
@@ -285,14 +297,7 @@ def test_what_no_message_brings_has_the_same_end() -> None:
     async def body(bench: Bench) -> None:
         header, _ = await bench.engine.start("works_elsewhere", {"seconds": 10_000})
         for _ in range(8):
-            until = bench.loop.time() + LIMIT
-            with ending_at(until):
-                if bench.mail.sent:
-                    await bench.engine.handle(bench.mail.sent.pop())
-                else:
-                    await bench.engine.sweep()
-                await bench.engine.rest(until - bench.loop.time())
-            bench.holds_nothing()
+            await bench.invoke()
         outcome = await bench.engine.result(header.run)
         assert outcome is not None
         assert outcome.failure is not None
@@ -300,6 +305,51 @@ def test_what_no_message_brings_has_the_same_end() -> None:
         assert begun["task"] == 3
 
     in_function([tagged, works_elsewhere], body, served=Served(frozenset({"gpu"})))
+
+
+@workflow
+async def works_elsewhere_and_steps() -> str:
+    await tagged(90)
+    return await step("slow", slow_step)
+
+
+def test_what_is_slow_to_let_go_is_waited_for() -> None:
+    """A process does not stand still while what it has cut off releases its run."""
+
+    async def body(bench: Bench) -> None:
+        store: Any = bench.engine.services.store
+        rest = store.rest
+
+        async def slowly(*given: Any) -> Any:
+            await asyncio.sleep(3)
+            return await rest(*given)
+
+        store.rest = slowly
+        await bench.engine.start("works_elsewhere_and_steps", {})
+        await bench.invoke()
+        assert begun["step"] == 1
+
+    in_function([tagged, works_elsewhere_and_steps], body, served=Served(frozenset({"gpu"})))
+
+
+@pytest.mark.parametrize("seconds", [0, 4])
+@pytest.mark.parametrize("which", ["works", "works_elsewhere", "steps"])
+def test_what_cannot_be_counted_as_lost_is_released(which: str, seconds: int) -> None:
+    """Where the store fails just then, or takes too long, no lease runs out either."""
+
+    async def body(bench: Bench) -> None:
+        async def away(*_: Any) -> bool:
+            await asyncio.sleep(seconds)
+            raise StoreUnavailable("away")
+
+        store: Any = bench.engine.services.store
+        store.lose_task = store.lose = away
+        await bench.engine.start(which, {} if which == "steps" else {"seconds": 10_000})
+        await bench.invoke()
+        await bench.invoke()
+
+    members = [tagged, work, works, works_elsewhere, steps]
+    in_function(members, body, served=Served(frozenset({"gpu"})))
 
 
 @task

@@ -89,12 +89,10 @@ async def done_within(
         if task.done():
             return task.result()
         again = await _given_up(services, invocation, task, begun, seconds, share)
-    except asyncio.CancelledError:
-        task.cancel()
-        await asyncio.wait({task}, timeout=LAST_WORDS)
+        await _cut_off(task)
+    except asyncio.CancelledError:  # perhaps while it was being cut off
+        await _cut_off(task)
         raise
-    task.cancel()
-    await asyncio.wait({task}, timeout=LAST_WORDS)
     told = "%s of run %s is not over in the %g s that this host gives: it is handed over"
     log.warning(told, again.key or "a turn", again.run, _whole(seconds))
     if again.tag and again.tag not in routed_tags(services.dispatcher):
@@ -102,6 +100,13 @@ async def done_within(
     else:
         await services.dispatcher.dispatch([again])
     return None
+
+
+async def _cut_off(task: asyncio.Task[Any]) -> None:
+    """Cancel it, but once: it must be able to release what it holds."""
+    if not task.cancelling():
+        task.cancel()
+    await asyncio.wait({task}, timeout=LAST_WORDS)
 
 
 async def _given_up(
@@ -130,9 +135,10 @@ async def _given_up(
         ):
             services.heart.give_up(turn.owner)
             error = f"{REASON}: a step: {_told(seconds)}"
-            await services.store.lose(run, turn.owner, services.clock.now(), error)
+            with services.claims.making(run, "", turn.owner):  # else it is released as this rests
+                await services.store.lose(run, turn.owner, services.clock.now(), error)
     except StoreError:
-        log.warning("what is late could not be handed over; its lease runs out", exc_info=True)
+        log.warning("what is late could not be counted as lost", exc_info=True)
     return Invocation(run) if turn is not None and owner is None else same
 
 
@@ -144,7 +150,8 @@ async def _attempt_given_up(
     await services.beats.keep(*here, owner)
     services.heart.give_up(owner)
     if began is not None and now - began >= min(whole * share, whole - 1) * 1000:
-        await services.store.lose_task(*here, owner, now, Failure(REASON, _told(whole)))
+        with services.claims.making(*here, owner):
+            await services.store.lose_task(*here, owner, now, Failure(REASON, _told(whole)))
     else:
         await services.claims.release(*here, owner, 0)
 
