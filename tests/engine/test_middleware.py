@@ -245,3 +245,23 @@ def test_it_is_a_generator_function() -> None:
     """What is none is refused where it is written."""
     with pytest.raises(AppError):
         middleware(lambda around: iter(()))
+
+
+def test_a_run_is_released_that_was_cut_off_before_it_began() -> None:
+    """A process that ends while middleware is about to run around a run does not hold that."""
+
+    @middleware
+    async def slow(_: Around) -> AsyncIterator[None]:
+        await asyncio.sleep(4)
+        yield
+
+    async def body(bench: Bench) -> None:
+        run = await bench.start("main")
+        await asyncio.sleep(2)
+        other = bench.another()
+        await bench.engine.close(0)
+        assert not (await other.get(run.run)).owner
+        bench.engine = other
+        other.open()
+
+    virtually((slow, double, main), body)

@@ -89,26 +89,26 @@ class Turn:
         self._check_at: Millis | None = None
         self._unread = False
         self._read_all_at = 0.0
+        self._begun = False
         self._by = asyncio.current_task()  # here: what is around the turn may have tasks of its own
 
     async def run(self, known: Operation | None = None) -> None:
         """Carry the run on as far as it goes. `known` is an outcome that was just delivered."""
         with carrying_out((header := self._commits.header).run):
-            await self._services.around_turn(header, self._carry_out(known))
+            try:
+                await self._services.around_turn(header, self._carry_out(known))
+            except asyncio.CancelledError:
+                if not self._begun:  # while what is around it did
+                    self._services.claims.remember(header.run, "", header.owner)
+                raise
 
     async def _carry_out(self, known: Operation | None) -> None:
         run, owner = self._commits.header.run, self._commits.header.owner
         if self._commits.header.deaths > 0:
             log.warning("run %s is taken over: its last turn ended with its process", run)
-        here = TurnHere(
-            owner,
-            self._signal.set,
-            self._steps.running,
-            self._instance.arrivals,
-            self._steps.begun,
-            self._by,
-        )
-        self._services.turns[run] = here
+        poke, steps, arrivals = self._signal.set, self._steps, self._instance.arrivals
+        here = TurnHere(owner, poke, steps.running, arrivals, steps.begun, self._by)
+        self._begun, self._services.turns[run] = True, here
         try:
             with self._services.heart.holding(self._new_hold()):
                 # A claim that took long may be another's by now, or before the first beat.
