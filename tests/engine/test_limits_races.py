@@ -400,3 +400,26 @@ def test_who_has_other_code_keeps_the_place_of_a_task_in_line() -> None:
         assert begun == [1, 2, 3]
 
     virtually([*ALL, kept], body)
+
+
+def test_a_run_that_a_limited_task_leads_to_is_released_as_its_process_ends() -> None:
+    """Also while the places of the task are given back, before the run goes on."""
+
+    async def body(bench: Bench) -> None:
+        limits: Any = bench.engine.services.limits
+
+        async def slow(*_: Any) -> None:
+            await asyncio.sleep(20)
+
+        limits.done = slow
+        run = await bench.start("asks", which="one", n=1, seconds=1)
+        await asyncio.sleep(5)
+        other = bench.another()
+        await bench.engine.close(0)
+        assert begun == [1, -1]
+        assert not (await other.get(run.run)).owner
+        bench.engine = other
+        other.open()
+        assert await bench.result(run.run, 5) == 1
+
+    virtually(ALL, body)

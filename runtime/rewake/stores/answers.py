@@ -100,3 +100,8 @@ class Delivery(msgspec.Struct, frozen=True):
     wake: bool
     arrival: int = 0
     """The number of the arrival in its run; 0: unknown."""
+
+    @property
+    def owner(self) -> str:
+        """The claim under which the deliverer holds the run; empty: it does not."""
+        return self.header.owner if self.claimed and self.header is not None else ""

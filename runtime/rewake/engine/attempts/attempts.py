@@ -158,10 +158,14 @@ class Attempts:
                 self._again(invocation, admitted.at)
             return None
         claim = msgspec.structs.replace(claim, seen=admitted.seen)
+        found: Delivery | Refused | None = None
         try:
-            return await self._begin_claimed(claim, invocation, stay)
+            found = await self._begin_claimed(claim, invocation, stay)
         finally:
-            await limits.done(invocation, admitted.grants)
+            owner = found.owner if isinstance(found, Delivery) else ""
+            with self._services.claims.making(claim.run, "", owner, errors=()):
+                await limits.done(invocation, admitted.grants)
+        return found
 
     async def _begin_claimed(
         self, claim: TaskClaim, invocation: Invocation, stay: Stay | None
@@ -271,11 +275,7 @@ class Attempts:
         return None
 
     async def _carry_out(
-        self,
-        operation: Operation,
-        owner: str,
-        invocation: Invocation,
-        body: Body,
+        self, operation: Operation, owner: str, invocation: Invocation, body: Body
     ) -> Delivery | None:
         if self._has_no_next(operation):
             return await self._fail(operation, owner, lost_with_processes(operation), invocation)
