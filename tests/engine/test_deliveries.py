@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from rewake import task, workflow
 from rewake.engine.turns.deliveries import Deliveries
-from rewake.kinds import Kind
-from rewake.records import Operation
+from rewake.errors import StoreUnavailable
+from rewake.kinds import Kind, OutcomeKind
+from rewake.records import Failure, Invocation, Operation, Outcome
 from rewake.states import RunState
 from rewake.stores.answers import Delivery
+from rewake.stores.operations import blank_of
 from tests.support.virtual import TABLES, Bench, virtually
 
 
@@ -59,6 +62,37 @@ def test_an_outcome_that_is_delivered_again_changes_nothing(table: str) -> None:
         assert [o.attempts for o in after.operations.values()] == [1, 1]
 
     virtually([waits_for_both, works], body, table=table)
+
+
+def test_a_run_is_released_that_was_claimed_as_a_message_came_too_late() -> None:
+    """It brings an outcome again that its run never heard of, and the store seems to fail, or the
+    process ends, once the run is claimed.
+    """
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("waits_for_both")).run
+        await asyncio.sleep(1.5)
+        _, history = await bench.engine.history(run)
+        [late] = [o for o in history.operations.values() if o.outcome is None]
+        other = bench.another()
+        other.open(sweep=False)
+        store: Any = other.services.store
+        failed = Outcome(OutcomeKind.ERROR, origin=Failure("ValueError", "no"))
+        await store.settle(blank_of(late), failed, other.services.clock.now())
+        redeliver = store.redeliver
+
+        async def fails(*given: Any) -> Any:
+            delivery = await redeliver(*given)
+            assert delivery.claimed
+            raise StoreUnavailable("away")
+
+        store.redeliver = fails
+        await other.handle(Invocation(run, late.key, late.name))
+        assert (await bench.engine.get(run)).owner
+        await other.close(0)
+        assert not (await bench.engine.get(run)).owner
+
+    virtually([waits_for_both, works], body)
 
 
 def test_a_delivery_to_a_run_that_is_over_is_followed_by_nothing() -> None:

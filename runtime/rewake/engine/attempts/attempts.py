@@ -36,7 +36,7 @@ from rewake.engine.process.leases import PASSING, insist
 from rewake.engine.process.shortages import shortage
 from rewake.engine.services import Services
 from rewake.engine.turns.bounds import check_size
-from rewake.engine.turns.deliveries import Deliveries
+from rewake.engine.turns.deliveries import Deliveries, owner_of
 from rewake.errors import CheckpointUnreadable, ReadableElsewhere, RewakeError
 from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.records import Failure, Invocation, Millis, Operation, Outcome, Value
@@ -265,7 +265,8 @@ class Attempts:
             return None  # nobody waits for a round that is over
         if operation.outcome is not None:
             claim = self._services.claim_to_carry_on(operation.run)
-            return await self._store.redeliver(operation, claim)
+            with self._services.claims.making(operation.run, "", owner_of(claim)):
+                return await self._store.redeliver(operation, claim)
         if not operation.owner and (invocation.terms.limits or operation.not_before is not None):
             # Somebody may have put it off since this one was let in, whose places are given back.
             at = operation.not_before or self._services.clock.now()
