@@ -83,3 +83,28 @@ def test_what_is_written_beside_an_answer_is_written_before_the_process_stands_s
         assert written == ["Audited", "Received"]
 
     in_function([], body)
+
+
+def test_what_is_claimed_as_its_time_is_over_is_released() -> None:
+    """Its claim may be written once it is given up, which a lease that runs out would end."""
+
+    async def body(bench: Bench) -> None:
+        await bench.start("works", seconds=1)
+        await bench.deliver()
+        store: Any = bench.engine.services.store
+        claim, release = store.claim_task, store.release_task
+
+        async def late(*given: Any, **named: Any) -> Any:
+            await asyncio.sleep(1.2)
+            return await claim(*given, **named)
+
+        async def slow(*given: Any) -> Any:
+            released = await release(*given)
+            await asyncio.sleep(0.5)
+            return released
+
+        store.claim_task, store.release_task = late, slow
+        await bench.deliver(1)
+        assert [each.name for each in bench.mail.sent] == ["work"]
+
+    in_function([work, works], body)

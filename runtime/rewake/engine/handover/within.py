@@ -127,7 +127,7 @@ async def _given_up(
         turn = None  # another message's, while this one waits for room or to be begun apart
     try:
         if owner is not None:
-            await _attempt_given_up(services, here, owner, _whole(seconds), share)
+            await _attempt_given_up(services, here, owner, task, _whole(seconds), share)
         elif turn is not None and any(
             step.attempt.began is not None and step.attempt.began - begun <= seconds * _MOST * 1000
             for name, step in turn.begun.items()
@@ -143,13 +143,22 @@ async def _given_up(
 
 
 async def _attempt_given_up(
-    services: Services, here: tuple[str, str], owner: str, whole: float, share: float
+    services: Services,
+    here: tuple[str, str],
+    owner: str,
+    task: asyncio.Task[Any],
+    whole: float,
+    share: float,
 ) -> None:
     """Give up an attempt at a task: it counts as lost, or it began late and is released."""
     now, began = services.clock.now(), services.beats.began(owner)
+    if began is None:  # first: else what is just being claimed would be once that is released
+        await _cut_off(task)
+        await services.claims.release(*here, owner, 0)
+        return
     await services.beats.keep(*here, owner)
     services.heart.give_up(owner)
-    if began is not None and now - began >= min(whole * share, whole - 1) * 1000:
+    if now - began >= min(whole * share, whole - 1) * 1000:
         with services.claims.making(*here, owner):
             await services.store.lose_task(*here, owner, now, Failure(REASON, _told(whole)))
     else:
