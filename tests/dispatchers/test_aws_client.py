@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -93,6 +94,49 @@ def test_what_passes_is_tried_again(trouble: Answer) -> None:
     answer, asked = ask(trouble, trouble, well)
     assert answer == {"target": "AmazonSQS.ListQueues"}
     assert asked == 3
+
+
+@pytest.mark.parametrize(
+    "code", ["ExpiredToken", "UnrecognizedClientException", "InvalidClientTokenId"]
+)
+@pytest.mark.parametrize("tries", [1, 4])
+def test_credentials_that_were_replaced_are_read_anew(
+    tmp_path: Path, code: str, tries: int
+) -> None:
+    """A file has others by now: also what is tried once, as a receipt is, has them next."""
+    file = tmp_path / "credentials"
+
+    def write(key: str) -> None:
+        file.write_text(f"[default]\naws_access_key_id={key}\naws_secret_access_key={SECRET_KEY}\n")
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        old = "Credential=OLD/" in request.headers["Authorization"]
+        return await (refusing(403, code) if old else well)(request)
+
+    async def main() -> object:
+        app = web.Application()
+        app.router.add_post("/", answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        given = environment(f"http://127.0.0.1:{runner.addresses[0][1]}")
+        kept = {name: text for name, text in given.items() if "KEY" not in name}
+        kept["AWS_SHARED_CREDENTIALS_FILE"] = str(file)
+        write("OLD")
+        with mock.patch.dict(os.environ, kept, clear=True):
+            client = AwsClient("sqs", "AmazonSQS")
+            await (await client.find())._account.keys()
+            write("NEW")
+            if tries == 1:
+                with pytest.raises(TransportUnavailable, match=code):
+                    await client.json("ReceiveMessage", {}, tries=tries)
+            try:
+                return await client.json("ReceiveMessage", {}, tries=tries)
+            finally:
+                await client.close()
+                await runner.cleanup()
+
+    assert asyncio.run(main()) == {"target": "AmazonSQS.ReceiveMessage"}
 
 
 def test_what_lasts_is_told() -> None:

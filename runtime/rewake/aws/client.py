@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any, Protocol
 
@@ -23,7 +24,9 @@ TRIES = 4
 
 _FIRST_PAUSE = 0.05  # Seconds; doubled each time, and a random part of it is waited.
 _BUSY = ("throttl", "toomanyrequests", "slowdown", "requestlimit", "unavailable", "internal")
-_STALE = ("expiredtoken", "requesttimetooskewed", "requestexpired", "invalidsignature")
+_SKEWED = ("requesttimetooskewed", "requestexpired", "invalidsignature")
+_OVER = ("expiredtoken", "unrecognizedclient", "invalidclienttokenid")
+_STALE = (*_SKEWED, *_OVER)
 
 
 class Asks(Protocol):
@@ -89,10 +92,11 @@ class AwsClient:
                 error = TransportUnavailable(str(broken), passes=True)
             except StoreError as missing:  # there are no credentials
                 error = TransportUnavailable(str(missing))
+            if any(each in error.code.lower() for each in _STALE):
+                with suppress(StoreError):  # there are none now: the next try says so
+                    await wire.renew()  # after the last try too, for the next request
             if not left or not error.passes:
                 raise error
-            if any(each in error.code.lower() for each in _STALE):
-                await wire.renew()
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: TID251 - it decides nothing
             pause *= 2
         raise AssertionError("a request is tried at least once")
