@@ -198,6 +198,22 @@ def test_a_place_that_does_not_fit_is_refused(address: str, blobs: str, told: st
         open_archive(address, blobs)
 
 
+def test_a_task_that_changes_the_folder_moves_no_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path is of the folder that the server was started in."""
+    for name in ("kept", "elsewhere/kept"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    archive = open_archive("kept")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert asyncio.run(archive.tried("a")) == []
+    ended = Header("r1", "order", 0, seed=1, runtime=1)
+    asyncio.run(archive.put(ended, b"{}", sealed=False))
+    assert [each.name for each in tmp_path.glob("kept/*/*")] == ["r1"]
+    assert not list(tmp_path.glob("elsewhere/kept/*"))
+
+
 class Bucket:
     """A wire to a bucket in memory, which notes what is asked of it as policies say it."""
 

@@ -41,7 +41,8 @@ def open_archive(address: str, blobs: str = "") -> Archive:
     folder = Path(address).expanduser()
     if not folder.is_dir():
         raise ConfigError(f"there is no folder {folder} for the archive: make it")
-    return Archive(lambda day: FolderShelf(folder / day, folder))
+    place = folder.absolute()  # a task may change the current folder
+    return Archive(lambda day: FolderShelf(place / day, place))
 
 
 def _in_bucket(address: str, blobs: str) -> Archive:
