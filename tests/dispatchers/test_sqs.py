@@ -14,6 +14,7 @@ import pytest
 from rewake import now, parallel, sleep, step, task, wait_for_approval, workflow
 from rewake.authoring.approval import Approval, Decision
 from rewake.aws.queue import Outgoing
+from rewake.dispatchers import sqs
 from rewake.dispatchers.receiving import TRIES
 from rewake.engine import services
 from rewake.engine.outside.approvals import Approvals
@@ -399,6 +400,18 @@ def test_what_waits_in_the_queue_is_not_sent_again() -> None:
         assert len(account.sqs.sent) < 400
 
     queued(body, Account(room=4), tasks=4)
+
+
+def test_a_run_may_ask_for_more_than_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its messages follow one another; none of them is left out because of all the others."""
+    monkeypatch.setattr(sqs, "BACKLOG", 50)
+
+    async def body(bench: Bench, account: Account) -> None:
+        assert await bench.run("wide", n=180, seconds=0.01) == 180
+        assert bench.seconds < 10
+        assert account.sqs.asked["SendMessageBatch"] < 30
+
+    queued(body)
 
 
 def test_large_arguments_are_left_out() -> None:

@@ -104,17 +104,26 @@ class SqsDispatcher:
             self._consumer.open()
 
     async def dispatch(self, invocations: Sequence[Invocation]) -> None:
-        now = self._clock.now()
+        now, loop = self._clock.now(), asyncio.get_running_loop()
         waits = [0 if each.not_before is None else each.not_before - now for each in invocations]
         fit = [each for each in zip(invocations, waits, strict=True) if each[1] <= REACH]
-        if not fit or self._closed:
-            return
-        if len(self._outbox) + len(fit) > BACKLOG:
-            self._failed("too many messages wait to be sent")
-            return
-        self._count(each.run for each, _ in fit)
-        lot = _Lot(len(fit))
-        for each, wait in fit:
+        until = loop.time() + PATIENCE
+        while fit and not self._closed:
+            room = BACKLOG - len(self._outbox)
+            if room <= 0 or loop.time() >= until:
+                self._failed("too many messages wait to be sent")
+                return
+            # As many as may wait, for one run may ask for more at once; the others follow these.
+            lot = self._put(fit[:room], now)
+            fit = fit[room:]
+            # A host may stand still as soon as whoever dispatches has returned.
+            await asyncio.wait({lot.over}, timeout=until - loop.time())
+
+    def _put(self, some: Sequence[tuple[Invocation, Millis]], now: Millis) -> _Lot:
+        """Put messages, with how long each waits, where they are sent from."""
+        self._count(each.run for each, _ in some)
+        lot = _Lot(len(some))
+        for each, wait in some:
             body = enveloped(self._secret, each, now)
             self._outbox.append((Outgoing(body, max(0, wait) // 1000), lot))
         needed = -(-len(self._outbox) // BATCH)
@@ -122,8 +131,7 @@ class SqsDispatcher:
             sender = asyncio.ensure_future(self._send())
             self._senders.add(sender)
             sender.add_done_callback(self._senders.discard)
-        # A host may stand still as soon as whoever dispatches has returned.
-        await asyncio.wait({lot.over}, timeout=PATIENCE)
+        return lot
 
     async def is_behind(self) -> bool:
         now = self._clock.now()
