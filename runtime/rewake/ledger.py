@@ -95,6 +95,8 @@ class Received(msgspec.Struct, frozen=True, omit_defaults=True):
     """How many before it were refused likewise and are not kept."""
     before: int = 0
     """The bytes of all items of its series before this one."""
+    hidden: list[str] = []
+    """What of its arguments its workflow marks as secret, for a process that has it no more."""
 
 
 class ReceivedBody(msgspec.Struct, frozen=True):

@@ -105,6 +105,7 @@ async def note(
         return
     body = kept_body(seen.hook, delivery.body)
     whole = seen.read and len(body) <= LARGEST_KEPT
+    workflow = None if seen.hook is None else parts.engine.app.workflows.get(seen.hook.workflow)
     found = msgspec.structs.replace(
         _as_it_was(delivery, seen.hook),
         at=parts.clock.now(),
@@ -114,6 +115,7 @@ async def note(
         run=verdict.header.run if verdict.header is not None else verdict.gone,
         key=seen.key or "",
         whole=whole,
+        hidden=[] if workflow is None else list(workflow.inputs.hidden),
         client=client_of(request.scope),
         by=principal.who if principal is not None else "",
         of=of,
