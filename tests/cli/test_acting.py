@@ -15,17 +15,25 @@ from rewake.cli.remote.acting import Selection, act
 from rewake.cli.remote.runs import Call, Server
 from rewake.client.answers import Reply
 from rewake.client.asking import Ask, Flow, Manner
-from rewake.errors import InvalidInput, RunConflict, RunNotFound, StuckError, UsageError
+from rewake.errors import (
+    InvalidInput,
+    RunConflict,
+    RunNotFound,
+    StuckError,
+    Throttled,
+    UsageError,
+)
 
 RUNS: list[dict[str, Any]] = [
     {"id": f"r{n}", "workflow": "main", "state": "suspended", "cancel": "late" if n == 1 else None}
-    for n in range(6)
+    for n in range(7)
 ]
 REFUSED = {
     "r0": RunNotFound("r0 was removed"),
     "r2": RunConflict("r2 is over"),
     "r3": StuckError("r3 cannot be read"),
     "r4": InvalidInput("r4 has another input", field="x"),
+    "r5": Throttled("main is started too often"),
 }
 
 
@@ -86,7 +94,7 @@ def test_what_is_refused_of_one_run_holds_up_no_other(
     """Each refusal has a line, and the exit code says that there were some."""
     chosen = Selection(label="customer=c1", tenant="t1", acts_on=("failed", "stuck"))
     assert act(Server(), chosen, "retry") is Exit.FAILED
-    assert many.done == ["r1", "r5"]
+    assert many.done == ["r1", "r6"]
     [query] = many.asked
     assert (query["state"], query["label"], query["tenant"]) == (
         "failed,stuck",
@@ -99,7 +107,7 @@ def test_what_is_refused_of_one_run_holds_up_no_other(
 def test_many_are_asked_to_cancel_once(many: Many, capsys: pytest.CaptureFixture[str]) -> None:
     """Who is cancelled already is passed over: asked again, it would cancel its cleanup."""
     assert act(Server(), Selection(workflow="main"), "cancel") is Exit.FAILED
-    assert many.done == ["r5"]
+    assert many.done == ["r6"]
     assert "r1 main is asked to cancel already" in capsys.readouterr().err
 
 
@@ -113,7 +121,7 @@ def test_many_are_begun_anew_once(many: Many, capsys: pytest.CaptureFixture[str]
     assert len(set(first)) == 2
     act(Server(), chosen, "rerun", told[1])
     assert many.made == first * 2
-    assert set(many.done) == {"r1", "r5"}
+    assert set(many.done) == {"r1", "r6"}
     act(Server(), chosen, "rerun")
     assert len(set(many.made)) > len(set(first))
 

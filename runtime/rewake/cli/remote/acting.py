@@ -16,7 +16,7 @@ from rewake.cli.remote.client import Client
 from rewake.cli.remote.runs import Server
 from rewake.client import flows
 from rewake.clock import SystemClock
-from rewake.errors import InvalidInput, RewakeError, RunError, UsageError
+from rewake.errors import InvalidInput, RewakeError, RunError, Throttled, UsageError
 from rewake.kin import AN_ID, is_id
 
 _SAID = {
@@ -178,7 +178,7 @@ def _act_on_many(
                 made = None if batch is None else batch.id_for(run["id"])
                 try:
                     found = await _asked(client, run["id"], action, asked, made)
-                except (RunError, InvalidInput) as refused:
+                except (RunError, InvalidInput, Throttled) as refused:
                     done.refuse(run, refused)
                 else:
                     done.add(found)
