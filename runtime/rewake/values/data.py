@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import PurePath
 from typing import Any
 
@@ -26,15 +27,51 @@ def encoded(value: object) -> bytes:
         raise UsageError(f"this cannot be sent as JSON: {error}") from None
 
 
+def text_of(value: Any) -> str | None:
+    """The text that stands for an object in JSON, if a text does: of a path, an address, a URL."""
+    return str(value) if isinstance(value, _TEXTS) or hasattr(value, "unicode_string") else None
+
+
+_TEXTS = (PurePath, IPv4Address, IPv4Network, IPv6Address, IPv6Network)
+
+
 def _plain(value: Any) -> Any:
     """What an object is made of that msgspec does not know. Secrets are told: they are sent."""
     if hasattr(value, "get_secret_value"):  # pydantic's SecretStr and SecretBytes
-        return value.get_secret_value()
+        found = value.get_secret_value()
+        return found.decode() if isinstance(found, bytes) else found
     if hasattr(value, "model_dump"):
-        return value.model_dump(by_alias=True)
-    if isinstance(value, PurePath):
-        return str(value)
+        return _of_model(value)
+    if (text := text_of(value)) is not None:
+        return text
     raise TypeError(f"{type(value).__qualname__} is no data")
+
+
+def _of_model(model: Any) -> Any:
+    """A model as what it can be made of again. Its bytes are texts as its own config says."""
+    found = model.model_dump(by_alias=True, round_trip=True)
+    if not has_bytes(found):
+        return found
+    return with_texts(found, model.model_dump(by_alias=True, round_trip=True, mode="json"))
+
+
+def has_bytes(found: Any) -> bool:
+    """Whether there are bytes in the data of a model."""
+    if isinstance(found, dict):
+        return any(map(has_bytes, found.values()))
+    if isinstance(found, (list, tuple, set, frozenset)):
+        return any(map(has_bytes, found))
+    return isinstance(found, (bytes, bytearray))
+
+
+def with_texts(found: Any, told: Any) -> Any:
+    """What was found, with what is told in place of bytes."""
+    if isinstance(found, dict):
+        pairs = zip(found.items(), told.values(), strict=True)
+        return {name: with_texts(each, other) for (name, each), other in pairs}
+    if isinstance(found, (list, tuple, set, frozenset)):
+        return [with_texts(each, other) for each, other in zip(found, told, strict=True)]
+    return told if isinstance(found, (bytes, bytearray)) else found
 
 
 def _has_no_number(plain: Any) -> bool:
