@@ -62,3 +62,51 @@ def test_a_body_gets_the_model_that_was_sent() -> None:
             *("one", "two", "abc", "abc", "canary"),
             *("http://a.example/b", "10.0.0.1", "3", "/a/b"),
         ]
+
+
+class Row(pydantic.RootModel[list[int]]):
+    pass
+
+
+class Note(pydantic.BaseModel):
+    text: str = pydantic.Field("", alias="noteText")
+    raw: bytes = b""
+    row: Row = Row([])
+    code: pydantic.SecretStr = pydantic.SecretStr("")
+    inside: Any = None
+    hidden: str = pydantic.Field("", exclude=True)
+
+
+@workflow
+async def notes(count: int) -> list[Note]:
+    return [Note(noteText="x", raw=b"abc", row=Row([1]), hidden="canary")] * count
+
+
+@workflow
+async def path() -> PurePosixPath:
+    return PurePosixPath("/a/b")
+
+
+@workflow
+async def nested() -> Note:
+    return Note(code=pydantic.SecretStr("canary"), inside=Note(code=pydantic.SecretStr("canary")))
+
+
+def test_a_client_gets_the_model_that_was_returned() -> None:
+    """Over HTTP it is an object as its schema has it, of which the client makes the model again."""
+    with Environment(app(notes, path)) as env:
+        run = env.start(notes, 2)
+        code = pydantic.SecretStr("[redacted]")
+        assert run.result() == [Note(noteText="x", raw=b"abc", row=Row([1]), code=code)] * 2
+        shown = {"noteText": "x", "raw": "abc", "row": [1], "code": "[redacted]", "inside": None}
+        assert env.result(run.id) == [shown] * 2
+        assert env.start(path).result() == PurePosixPath("/a/b")
+
+
+def test_what_is_secret_in_a_model_is_hidden() -> None:
+    """Also in a model within it of which no type says that it is there, under its alias."""
+    with Environment(app(nested)) as env:
+        run = env.start(nested)
+        shown = env.result(run.id)
+        assert (shown["code"], shown["inside"]["code"]) == ("[redacted]", "[redacted]")
+        assert "canary" not in str([*env.operations(run.id), *env.history(run.id), run.get()])

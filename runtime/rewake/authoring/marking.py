@@ -27,7 +27,7 @@ from rewake.authoring.hints import hints_of, signature_of
 from rewake.values.pointers import pointer
 from rewake.values.redaction import ANY
 
-__all__ = ["hidden_in", "hidden_in_call", "hidden_in_value", "secret"]
+__all__ = ["hidden_in", "hidden_in_call", "hidden_in_value", "names_in_json", "secret"]
 
 
 class _Secret:
@@ -103,10 +103,16 @@ def _in_value(value: Any) -> tuple[str, ...]:
             left += [(path + pointer(index), inner) for index, inner in enumerate(each)]
         if kind.__module__ != "builtins":
             found += [path + inner for inner in hidden_in(kind)]
+            models = getattr(kind, "__pydantic_fields__", {})
             left += [
-                (path + pointer(name), getattr(each, name))
+                (path + pointer(called), getattr(each, name))
                 for name in _names(kind)
                 if hasattr(each, name)
+                for called in (names_in_json(name, models[name]) if name in models else (name,))
+            ]
+            left += [
+                (path + pointer(name), more)
+                for name, more in (getattr(each, "__pydantic_extra__", None) or {}).items()
             ]
     return tuple(found)
 
@@ -230,9 +236,15 @@ def _of_pydantic(name: str, info: Any) -> _Field:
         isinstance(extra, dict)
         and (extra.get("writeOnly") is True or extra.get("format") == "password")
     )
-    aliases = (info.alias, info.validation_alias, info.serialization_alias)
-    names = (name, *(each for each in aliases if isinstance(each, str)))
-    return _Field(tuple(dict.fromkeys(names)), info.annotation, marked)
+    return _Field(names_in_json(name, info), info.annotation, marked)
+
+
+def names_in_json(name: str, info: Any) -> tuple[str, ...]:
+    """What a field of a pydantic model may be called in JSON; first, as it is in its schema."""
+    wanted = info.validation_alias
+    choices = getattr(wanted, "choices", (wanted,))
+    aliases = (*choices, info.alias, info.serialization_alias, name)
+    return tuple(dict.fromkeys(each for each in aliases if isinstance(each, str)))
 
 
 def _names(kind: type) -> tuple[str, ...]:
