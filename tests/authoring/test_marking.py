@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import (
     Annotated,
     Any,
@@ -167,7 +167,9 @@ class Tier(enum.Enum):
     FIRST = "first"
 
 
-@pytest.mark.parametrize("key", [Tier.FIRST, datetime(2026, 1, 2), timedelta(days=1), b"a", 1])
+@pytest.mark.parametrize(
+    "key", [Tier.FIRST, datetime(2026, 1, 2, tzinfo=UTC), timedelta(days=1), b"a", 1]
+)
 def test_a_secret_behind_a_key_that_is_no_text(key: Any) -> None:
     """However JSON spells the key of a dict, what is secret below it is hidden."""
     value = {key: Login("ann", "canary")}

@@ -69,12 +69,12 @@ class Row(pydantic.RootModel[list[int]]):
 
 
 class Note(pydantic.BaseModel):
-    text: str = pydantic.Field("", alias="noteText")
+    text: str = pydantic.Field(default="", alias="noteText")
     raw: bytes = b""
     row: Row = Row([])
     code: pydantic.SecretStr = pydantic.SecretStr("")
     inside: Any = None
-    hidden: str = pydantic.Field("", exclude=True)
+    hidden: str = pydantic.Field(default="", exclude=True)
 
 
 @workflow

@@ -47,9 +47,7 @@ def served(table: MemoryTable, only: Workflow[..., object]) -> Starlette:
     ("later", "shown"),
     [(other, "[redacted]"), (unmarked, '{"pin":"[redacted]","place":"x"}')],
 )
-def test_what_was_marked_as_secret_stays_hidden(
-    later: Workflow[..., object], shown: str
-) -> None:
+def test_what_was_marked_as_secret_stays_hidden(later: Workflow[..., object], shown: str) -> None:
     """Also from who looks by a server that has its workflow no more, or one that marks less."""
     table = MemoryTable()
     with TestClient(served(table, marked), headers=server.bearer()) as client:

@@ -173,9 +173,7 @@ def _labels(request: Request) -> Mapping[str, str]:
     return {} if text is None else labels_in(text)
 
 
-async def _of_key(
-    request: Request, key: str, wanted: Wanted, limit: int, behind: str
-) -> Response:
+async def _of_key(request: Request, key: str, wanted: Wanted, limit: int, behind: str) -> Response:
     """The runs of an idempotency key, newest first, from behind a place on."""
     found = await parts_of(request).engine.of_key(
         key,
