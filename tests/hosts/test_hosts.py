@@ -20,7 +20,7 @@ from rewake import task
 from rewake.app import App
 from rewake.engine.engine import Engine
 from rewake.errors import ConfigError, StoreUnavailable
-from rewake.hosts import lambda_events, pausing
+from rewake.hosts import building, lambda_events, pausing
 from rewake.hosts.aws_lambda import LambdaHost
 from rewake.hosts.config import ServerConfig
 from rewake.hosts.hosts import HOSTS, refusals
@@ -28,6 +28,8 @@ from rewake.hosts.pausing import Pauses, Pausing, margin
 from rewake.records import Invocation
 from rewake.signing.secret import Secret
 from tests.support.server import APP, SECRET
+
+URL = "https://shop.example"
 
 
 @task(timeout=timedelta(minutes=20))
@@ -81,6 +83,23 @@ def test_settings_follow_the_platform() -> None:
     for wrong in ({"platform": "mainframe"}, {"deadline": "-1"}):
         with pytest.raises(ConfigError, match="must be"):
             config(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("platform", "dispatcher", "warned"),
+    [
+        ("cloud-run", "sqs", True),
+        ("cloud-run", "http", False),
+        ("aws-lambda", "sqs", False),
+        ("container", "sqs", False),
+    ],
+)
+def test_a_queue_from_which_nobody_takes_is_warned_of(
+    platform: str, dispatcher: str, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where no process could wait for messages, and no platform brings them, no run would begin."""
+    building._refuse(App(), config(platform=platform, dispatcher=dispatcher, queue="work", url=URL))
+    assert ("takes no messages from a queue" in caplog.text) is warned
 
 
 @pytest.mark.parametrize(

@@ -200,6 +200,9 @@ def _refuse(app: App, config: ServerConfig) -> None:
             "%s: each instance has a disk of its own, and %s the runs of one alone: see REWAKE_DB"
         )
         log.warning(told, host.title, config.db)
+    if not host.goes_on and not host.has_queues and config.dispatcher == "sqs":
+        told = "%s takes no messages from a queue: a server that goes on has to, or AWS Lambda"
+        log.warning(told, host.title)
 
 
 def build_app(

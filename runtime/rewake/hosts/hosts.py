@@ -40,6 +40,8 @@ class Host:
     largest_response: int | None = None
     keeps_files: bool = True
     """Whether instances share a disk, and find on it what was there before."""
+    has_queues: bool = False
+    """Whether it brings the messages of a queue (SQS) itself, where no process could wait."""
 
     @property
     def lease(self) -> float:
@@ -69,6 +71,7 @@ HOSTS = _table(
         largest_request=6 * MIB,
         largest_response=6 * MIB,
         keeps_files=False,
+        has_queues=True,
     ),
     Host(
         name="cloud-run",
