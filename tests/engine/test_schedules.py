@@ -146,6 +146,22 @@ def test_the_policy_says_what_overlapping_runs_do(
     play([report(every(600, overlap=overlap), takes=1500)], body)
 
 
+def test_a_queue_moves_on_where_a_sweep_comes_each_minute() -> None:
+    """Runs that are short follow one another as long as a process may wait that stands still then:
+    one a sweep would fall behind for ever.
+    """
+
+    async def body(bench: Bench, _: Schedules) -> None:
+        for _minute in range(10):
+            await asyncio.sleep(60)
+            await bench.engine.sweep()
+            await bench.engine.rest(20)
+        assert len(await runs(bench)) >= 27
+
+    short = report(every(20, overlap="queue"), takes=0.1)
+    play([short], body, sweeps=False, pauses=True)
+
+
 def test_what_was_missed_is_caught_up_within_the_window() -> None:
     """A server was away for ten hours: what is not older than the window is started, the rest is
     passed over in one step, with its reason.

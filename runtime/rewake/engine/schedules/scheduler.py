@@ -39,6 +39,7 @@ from rewake.ledger import Backfill, Became, Schedule
 from rewake.records import Header, Millis
 from rewake.schedules.definition import Overlap, due_of, inputs_of, run_of_moment, times_of
 from rewake.states import TERMINAL
+from rewake.stores.table import Due
 
 log = logging.getLogger("rewake.schedules")
 
@@ -155,7 +156,11 @@ class Scheduler:
         for _ in range(MOST_ROUNDS):
             now = self._services.clock.now()
             due = None if found is None else found.due
-            if found is None or due is None or due > now:
+            if found is None or due is None:
+                return
+            if due > now:
+                if due <= now + self._services.settings.horizon:  # a sweep may be a minute away
+                    self._services.arm(Due(due, self._services.store.layout.schedule(found.name)))
                 return
             if found.asks and not _has_work(found, now):
                 found = await self._answer(found)
