@@ -95,6 +95,31 @@ def test_a_run_is_released_that_was_claimed_as_a_message_came_too_late() -> None
     virtually([waits_for_both, works], body)
 
 
+@pytest.mark.parametrize("table", TABLES)
+def test_a_run_goes_on_whose_claim_was_made_although_it_seemed_to_fail(table: str) -> None:
+    """What an attempt came to is delivered again then, which finds that the run is its own."""
+
+    async def body(bench: Bench) -> None:
+        store: Any = bench.engine.services.store
+        claim, lost = store.claim, list[object]()
+
+        async def fails(*given: Any) -> Any:
+            header = await claim(*given)
+            if not lost:
+                lost.append(header)
+                raise StoreUnavailable("the answer is lost")
+            return header
+
+        store.claim = fails
+        run = (await bench.start("waits_for_both")).run
+        assert await bench.result(run) == [1, 2]
+        assert lost
+        assert bench.seconds < 4
+        assert (await bench.engine.get(run)).epoch == 2
+
+    virtually([waits_for_both, works], body, table=table)
+
+
 def test_a_delivery_to_a_run_that_is_over_is_followed_by_nothing() -> None:
     """There is no header to go on with."""
 

@@ -202,10 +202,11 @@ class Store(Signals):
     ) -> Delivery:
         """What follows an arrival, after which the header stood so."""
         run, arrival = header.run, header.arrivals
-        wake = header.state is RunState.PARKED and header.gap <= 0
+        # Its own claim may have been made by an earlier try, which seemed to fail.
+        claimed = header if claim is not None and header.owner == claim.owner else None
+        wake = claimed is not None or (header.state is RunState.PARKED and header.gap <= 0)
         # What was parked is no suspect; if it has become one since, it must be begun apart.
-        claimed = None
-        if wake and claim and not self._has(run):
+        if wake and claim and not claimed and not self._has(run):
             found = await self._taking_it(run, self.claim(run, claim, header))
             claimed = found if isinstance(found, Header) else None
         # What guards the outcome else finds a run that nobody has claimed, as whoever was to do so
