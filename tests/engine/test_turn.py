@@ -11,6 +11,7 @@ from msgspec import structs
 from rewake import Approval, Decision, now, sleep, step, task, wait_for_approval, workflow
 from rewake.engine.outside.approvals import Approvals
 from rewake.engine.turns.turn import Turn
+from rewake.errors import StoreUnavailable
 from rewake.kinds import Kind, OutcomeKind
 from rewake.records import Event, Header, Invocation
 from rewake.states import RunState
@@ -297,3 +298,31 @@ def test_a_wake_that_comes_during_a_claim_is_not_forgotten() -> None:
         del store.claim
 
     virtually([asks_four], body)
+
+
+@workflow
+async def sleeps() -> None:
+    await sleep(100)
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("away"), RuntimeError("unforeseen")])
+def test_a_turn_that_is_cut_off_as_it_lets_go_holds_nothing(error: Exception) -> None:
+    """A process that ends while a turn releases its run, or makes it stuck, still releases that."""
+
+    async def body(bench: Bench) -> None:
+        store: Any = bench.engine.services.store
+
+        async def fails(*_: Any, **__: Any) -> None:
+            raise error
+
+        async def slow(*_: Any, **__: Any) -> None:
+            await asyncio.sleep(10)
+
+        store.park, store.rest, store.stick = fails, slow, slow
+        run = await bench.start("sleeps")
+        await asyncio.sleep(1)
+        other = bench.another()
+        await bench.engine.close(0)
+        assert not (await other.get(run.run)).owner
+
+    virtually([sleeps], body)

@@ -463,9 +463,10 @@ class Turn:
         told = "run %s is stuck: %s; see `rewake replay %s`, and after a fix: rewake runs resume %s"
         logging.getLogger(STUCK_LOG).error(told, run, reason, run, run)
         try:
-            await self._steps.interrupt()
-            rests = self._numbered and not self._commits.waits.owed
-            await self._store.stick(self._commits.header, reason, at_rest=rests)
+            with self._services.claims.making(run, "", self._commits.header.owner, errors=()):
+                await self._steps.interrupt()
+                rests = self._numbered and not self._commits.waits.owed
+                await self._store.stick(self._commits.header, reason, at_rest=rests)
         except StoreError as refused:
             await self._not_saved(refused)
         self._services.ended(self._commits.header.run)
@@ -481,9 +482,10 @@ class Turn:
 
     async def _release(self, wait: Millis | None = None, why: str = "") -> None:
         if not self._overtaken:
-            await self._leave()
-            header = self._commits.header
-            await self._services.claims.release(header.run, "", header.owner, wait, why)
+            header, claims = self._commits.header, self._services.claims
+            with claims.making(header.run, "", header.owner, errors=()):  # if this is cut off
+                await self._leave()
+            await claims.release(header.run, "", header.owner, wait, why)
 
     async def _leave(self) -> None:
         """Put on record what will not end; what cannot be, the next turn counts as lost."""
