@@ -23,6 +23,7 @@ LONGEST_POLL = 20
 TARGET = "AmazonSQS"
 """What the actions of the service are prefixed with."""
 
+_AT_ONCE = 16  # Batches of which something is asked at once.
 _ANSWER = 5.0  # Seconds beyond a poll until it counts as failed.
 _GONE = ("queuedoesnotexist", "nonexistentqueue", "invalidaddress")
 _DENIED = ("accessdenied", "invalidclienttokenid", "signaturedoesnotmatch", "unrecognizedclient")
@@ -83,20 +84,11 @@ class Queue:
 
     async def hide(self, letters: Sequence[Letter], seconds: int) -> None:
         """Let others see these messages in so many seconds. Some may be gone already."""
-        for part in batched(letters):
-            handles = enumerate(each.handle for each in part)
-            entries = [
-                {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": seconds}
-                for number, handle in handles
-            ]
-            await self._ask("ChangeMessageVisibilityBatch", {"Entries": entries})
+        await self._ask_of("ChangeMessageVisibilityBatch", letters, {"VisibilityTimeout": seconds})
 
     async def delete(self, letters: Sequence[Letter]) -> None:
         """Delete messages. Those that could not be are received again."""
-        for part in batched(letters):
-            handles = enumerate(each.handle for each in part)
-            entries = [{"Id": str(number), "ReceiptHandle": handle} for number, handle in handles]
-            await self._ask("DeleteMessageBatch", {"Entries": entries})
+        await self._ask_of("DeleteMessageBatch", letters, {})
 
     async def attributes(self) -> dict[str, str]:
         """What the queue is set up with, and how much is in it."""
@@ -113,6 +105,25 @@ class Queue:
     async def close(self) -> None:
         """Close the connections."""
         await self._asks.close()
+
+    async def _ask_of(
+        self, action: str, letters: Sequence[Letter], more: Mapping[str, Any]
+    ) -> None:
+        """Ask for something of messages, some batches at once: of many, the last cannot wait until
+        all others are done, nor does one batch that fails keep any other from it.
+        """
+        few = asyncio.Semaphore(_AT_ONCE)
+
+        async def ask(part: Sequence[Letter]) -> None:
+            handles = enumerate(each.handle for each in part)
+            entries = [{"Id": str(n), "ReceiptHandle": handle, **more} for n, handle in handles]
+            async with few:
+                await self._ask(action, {"Entries": entries})
+
+        asked = await asyncio.gather(*map(ask, batched(letters)), return_exceptions=True)
+        for each in asked:
+            if isinstance(each, BaseException):
+                raise each
 
     async def _ask(
         self, action: str, body: Mapping[str, Any], *, timeout: float = 0, tries: int = TRIES
