@@ -307,6 +307,46 @@ def test_a_hint_of_which_two_members_fit() -> None:
     assert type(decode(stored, hint=Refused | RefusedLater, **PLACE)) is RefusedLater
 
 
+@dataclasses.dataclass
+class Plain:
+    id: int
+
+
+class Fee(msgspec.Struct, rename="upper"):
+    cents: int = 5
+
+
+@dataclasses.dataclass
+class Settled(Plain):
+    tags: list[str] = dataclasses.field(default_factory=list)
+    fee: Fee = dataclasses.field(default_factory=Fee)
+
+
+@dataclasses.dataclass
+class Drawn(Plain):
+    mark: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
+
+
+class DrawnToo(msgspec.Struct, array_like=True):
+    id: int
+    mark: str = msgspec.field(default_factory=lambda: uuid.uuid4().hex)
+
+
+def test_a_default_that_is_drawn_is_given_to_nothing_that_was_stored_before() -> None:
+    """A field that its class got since has its default on each replay, or is told to be missing."""
+    stored = encode([Plain(1)], hint=list[Plain], **PLACE)
+    assert stored.codec == "typed"
+    (read,) = decode(stored, hint=list[Settled], **PLACE)
+    assert (read.tags, read.fee.cents) == ([], 5)
+    with pytest.raises(CheckpointUnreadable, match="a field 'mark' since"):
+        decode(stored, hint=list[Drawn], **PLACE)
+    stored = encode({1: (1,)}, hint=dict[int, tuple[int]], **PLACE)
+    with pytest.raises(CheckpointUnreadable, match="a field 'mark' since"):
+        decode(stored, hint=dict[int, DrawnToo], **PLACE)
+    for kind in (Drawn, DrawnToo):
+        assert_faithful(kind(1), "typed", kind)
+
+
 # --- pickles -----------------------------------------------------------------------------------
 
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 __all__ = [
     "all_field_names",
+    "drawn_fields",
     "field_defaults",
     "field_names",
     "fields_with_default",
@@ -72,6 +74,21 @@ def field_defaults(kind: type) -> dict[str, Any]:
         elif _is_harmless(default.factory):
             found[name] = default.factory()
     return found
+
+
+@lru_cache(maxsize=512)
+def drawn_fields(kind: type) -> frozenset[str]:
+    """The fields whose default a factory makes that may make another one each time."""
+    made = ((name, each.factory) for name, each in _defaults(kind) if isinstance(each, _Made))
+    return frozenset(name for name, factory in made if not _is_constant(factory))
+
+
+def _is_constant(factory: Any) -> bool:
+    """Whether a factory makes the same each time: also a class whose fields all have defaults."""
+    if _is_harmless(factory):
+        return True
+    names = all_field_names(factory) if isinstance(factory, type) else None
+    return names is not None and not drawn_fields(factory)
 
 
 def fields_with_default(kind: type) -> frozenset[str]:
