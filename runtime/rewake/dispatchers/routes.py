@@ -99,13 +99,17 @@ class Router:
         for invocation in invocations:
             ways[invocation.tag].append(invocation)
         for tag, some in ways.items():
-            await self._routes.get(tag, self._main).dispatch(some)
+            await self.way(tag).dispatch(some)
 
     async def flush(self) -> None:
         await asyncio.gather(*(each.flush() for each in self._all()))
 
     async def is_behind(self) -> bool:
         return await self._main.is_behind()
+
+    def way(self, tag: str) -> Dispatcher:
+        """The dispatcher for messages of this tag, or of none."""
+        return self._routes.get(tag, self._main)
 
     async def close(self) -> None:
         await asyncio.gather(*(each.close() for each in self._all()))
@@ -117,6 +121,11 @@ class Router:
 def routed_tags(dispatcher: Dispatcher) -> frozenset[str]:
     """The tags to which a route leads from here."""
     return dispatcher.tags if isinstance(dispatcher, Router) else frozenset()
+
+
+def way_of(dispatcher: Dispatcher, tag: str) -> Dispatcher:
+    """The dispatcher to which messages of this tag go from here, or those of none."""
+    return dispatcher.way(tag) if isinstance(dispatcher, Router) else dispatcher
 
 
 def every_dead_letters(dispatcher: Dispatcher) -> tuple[DeadLetters, ...]:

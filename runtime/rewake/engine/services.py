@@ -19,6 +19,7 @@ from rewake.authoring.middleware import Around, AroundKind, within
 from rewake.authoring.workflow import Workflow
 from rewake.clock import Clock
 from rewake.dispatchers.dispatcher import Dispatcher
+from rewake.dispatchers.routes import way_of
 from rewake.engine.instances.arrivals import Arrivals
 from rewake.engine.instances.cache import Cache
 from rewake.engine.instances.waits import Waits
@@ -387,16 +388,17 @@ class Services:
         reach = self.dispatcher.reach
         return reach > 0 and at <= self.clock.now() + reach
 
-    async def is_in_a_queue(self, *, needs_slot: bool = True) -> bool:
+    async def is_in_a_queue(self, tag: str = UNTAGGED, *, needs_slot: bool = True) -> bool:
         """Whether a message that was sent, and has not come, waits for somebody to take it.
 
         Else each sweep would add another to those that wait. Now and then it is sent all the same,
         as nobody knows whether it is the one that was never sent, since its sender died. What needs
         no slot is done here where there is none (`send_late`).
         """
-        if not needs_slot and self._has_no_room():
+        offered = tag and not self.tags.is_routed(tag)
+        if offered or (not needs_slot and self._has_no_room()):
             return False
-        behind = await self.dispatcher.is_behind()
+        behind = await way_of(self.dispatcher, tag).is_behind()
         return behind and self.chance.random() > SENT_AGAIN
 
     async def send_late(self, invocations: Sequence[Invocation]) -> None:

@@ -379,8 +379,8 @@ class Sweeper:
         found = Parked(header, history.awaited(), now, settings.grace)
         for entry in found.asked:
             operation = history.item(entry)
-            needs, new = not entry.kind.traits.of_run, operation is None and not entry.tag
-            sent = new and await self._services.is_in_a_queue(needs_slot=needs)
+            new, needs = operation is None, not entry.kind.traits.of_run
+            sent = new and await self._services.is_in_a_queue(entry.tag, needs_slot=needs)
             if sent or self._services.has_queued(header.run, entry):
                 found.soon()
                 continue
@@ -480,7 +480,7 @@ class Sweeper:
         """Whether a message was sent for a task that nobody holds, and may not have come yet."""
         at, due = operation.not_before, operation.due
         sent = at is not None and due is not None and at < due and not operation.owner
-        return sent and await self._services.is_in_a_queue()
+        return sent and await self._services.is_in_a_queue(operation.tag)
 
     def _is_to_take(self, operation: Operation) -> bool:
         """Whether a task of a tag can be claimed here as it is, without being postponed before.
