@@ -53,6 +53,19 @@ def test_runs_are_erased_by_id_or_key(client: Client) -> None:
     assert client.rewake("runs", "erase").exit_code == 2
 
 
+def test_a_key_of_a_tenant_is_erased_with_its_name(client: Client) -> None:
+    """Each tenant has keys of its own: only the runs of the one that is named go."""
+    start = ("start", "paused", "--input", '{"seconds": 0}', "--key", "of Bob")
+    ours, theirs = (
+        client.rewake(*start, *more).stdout.strip() for more in ((), ("--tenant", "acme"))
+    )
+    for run in (ours, theirs):
+        assert client.rewake("runs", "result", run, "--wait", "20").exit_code == 0
+    erase = ("runs", "erase", "--key", "of Bob")
+    assert client.rewake(*erase, "--tenant", "acme").stdout == f"run {theirs} is erased\n"
+    assert client.rewake(*erase).stdout == f"run {ours} is erased\n"
+
+
 def test_the_runs_of_a_tenant_are_exported_a_line_each(client: Client, tmp_path: Path) -> None:
     """Those of others are not among them; without a run or a tenant there is nothing to do."""
     start = ("start", "paused", "--input", '{"seconds": 0}', "--tenant")

@@ -34,6 +34,7 @@ def runs_erase(
     runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Their ids.")] = None,
     key: Annotated[str | None, typer.Option(help="All runs of this idempotency key.")] = None,
     workflow: Annotated[str | None, typer.Option(help="With --key: of this workflow.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="With --key: of this tenant.")] = None,
     dry_run: DryRun = False,
     url: Url = None,
     json: Json = False,
@@ -44,7 +45,8 @@ def runs_erase(
 
     if (key is None) == (not runs):
         raise UsageError("give either RUNs or a --key")
-    raise typer.Exit(erase(Server(url, json), runs or (), key, workflow, dry_run=dry_run))
+    about = {"key": key, "workflow": workflow, "tenant": tenant}
+    raise typer.Exit(erase(Server(url, json), runs or (), about, dry_run=dry_run))
 
 
 def runs_purge(

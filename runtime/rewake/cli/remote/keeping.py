@@ -23,17 +23,19 @@ from rewake.errors import RunConflict, RunNotFound
 def erase(
     server: Server,
     runs: Sequence[str],
-    key: str | None,
-    workflow: str | None,
+    about: Mapping[str, str | None],
     *,
     dry_run: bool,
 ) -> Exit:
-    """Erase these runs, or those of a key. `FAILED`: one was refused, and the others are erased."""
+    """Erase these runs, or those of a key. `FAILED`: one was refused, and the others are erased.
+
+    `about`: the `key`, of which `workflow` and `tenant`.
+    """
 
     async def call(client: Client) -> Exit:
         chosen, refused, done = list(runs), False, list[Mapping[str, Any]]()
-        if key is not None:
-            query = {"key": key, "workflow": workflow, "limit": 200}
+        if about["key"] is not None:
+            query = {**about, "limit": 200}
             chosen = [each["id"] async for each in client.pages("runs", "runs", query=query)]
         for run in chosen:
             try:
