@@ -93,6 +93,9 @@ def test_until_now_is_by_the_clock_of_the_server(
         ["pause"],
         ["pause", "a", "--all"],
         ["backfill", "a", "--since", "soon"],
+        ["show", "nowhere"],
+        ["pause", "nowhere"],
+        ["trigger", "nowhere"],
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(shell: Shell, command: list[str]) -> None:

@@ -17,6 +17,7 @@ from rewake.errors import (
     LinkExpired,
     RunConflict,
     RunNotFound,
+    ScheduleError,
     StoreUnsuitable,
     StuckError,
     TokenError,
@@ -67,6 +68,7 @@ _USAGE = (
     DecisionForbidden,
     LinkExpired,
     TokenError,
+    ScheduleError,
 )
 
 
