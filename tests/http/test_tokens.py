@@ -21,6 +21,7 @@ from rewake.http.gate import OPEN, SELF_CHECKED, SIGNED
 from rewake.http.needs import NEEDS
 from rewake.records import Started
 from rewake.signing.api_tokens import id_of, new_token
+from rewake.stores.cursors import place_of
 from rewake.stores.tokens import Tokens
 from tests.http.conftest import Stranger
 from tests.support.server import TOKEN
@@ -212,7 +213,33 @@ def test_a_cursor_names_no_run_of_others(
         cursor = page["cursor"]
         if cursor is None:
             break
+        assert "secret" not in place_of(cursor, str)
     assert found == ["mine-6", "mine-0", "ours"]
+
+
+@pytest.mark.parametrize("path", ["/v1/runs", "/v1/stats/runs"])
+def test_a_cursor_names_no_run_of_another_tenant(
+    client: TestClient,
+    holding: Callable[..., Holder],
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+) -> None:
+    """Nor do the pages of a tenant's token, which go on to the last of its runs all the same."""
+    monkeypatch.setattr(listing, "LOOKED_AT", 3)
+    ask = holding("start", "read", tenant="acme")
+    for number in range(9):
+        client.post(f"/v1/workflows/nap/runs?id=secret-{number}", json={"seconds": 600})
+        if number % 6 == 0:
+            ask("POST", f"/v1/workflows/nap/runs?id=mine-{number}", json={"seconds": 600})
+    found, query = list[str](), dict[str, str]()
+    while True:
+        page = ask("GET", path, params=query).json()
+        found += [run["id"] for run in page.get("runs", ())]
+        if page["cursor"] is None:
+            break
+        assert "secret" not in place_of(page["cursor"], str)
+        query = {"cursor": page["cursor"]}
+    assert found == ([] if "stats" in path else ["mine-6", "mine-0"])
 
 
 def test_keys_of_others_are_not_told(client: TestClient, limited: Holder) -> None:

@@ -52,6 +52,11 @@ class Wanted:
     schedule: str = ""
     scheduled: bool | None = None
 
+    @property
+    def is_of_some(self) -> bool:
+        """Whether who asks may know of no others than these workflows, or this tenant."""
+        return bool(self.workflows or self.tenant)
+
     def has(self, header: Header) -> bool:
         """Whether a run is wanted, of whatever workflow it is."""
         begun = self.since <= header.created and self.tenant in ("", header.tenant)
@@ -214,7 +219,7 @@ class _Scan:
 
     def _may_end(self, following: str) -> bool:
         """Whether the page may end before this view: where a cursor can say so (see `cursor`)."""
-        if not self._wanted.workflows or self._cursor is None:
+        if not self._wanted.is_of_some or self._cursor is None:
             return True
         return moment_of_view(self._cursor) != moment_of_view(following)
 
@@ -230,7 +235,7 @@ class _Scan:
         """
         if self._is_over or (not self._views and self._next is None):
             return None
-        if not self._wanted.workflows or self._cursor is None:
+        if not self._wanted.is_of_some or self._cursor is None:
             return self._cursor
         if shown and sort_of_view(shown[-1]) == self._cursor:
             return self._cursor
