@@ -19,7 +19,7 @@ from rewake.errors import (
     ScheduleConflict,
     ScheduleNotFound,
 )
-from rewake.http import admission
+from rewake.http import admission, schedules
 from rewake.testing.clock import EPOCH
 from tests.client.transport import InProcess
 from tests.support.asgi import served
@@ -192,6 +192,31 @@ def test_a_tenant_has_schedules_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
             await client.schedules.get("hourly")
         run = await client.schedules.trigger("mine")
         assert (await client.get(run["id"]))["tenant"] == "acme"
+
+    asked(body)
+
+
+@pytest.mark.parametrize("limits", [{"tenant": "acme"}, {"workflows": frozenset({"other"})}])
+def test_a_cursor_names_no_schedule_of_others(
+    monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any]
+) -> None:
+    """Pages are full and go on to the last that may be known, whatever lies between them."""
+    limited = Principal("token:t", frozenset({*Scope} - {Scope.ADMIN}), **limits)
+
+    async def body(client: AsyncClient) -> None:
+        for number in range(3):
+            await client.schedules.create(f"a{number}-secret", report, every=60)
+            await client.schedules.create(f"b{number}-mine", other, every=60, tenant="acme")
+        monkeypatch.setattr(admission, "principal_in", lambda _: limited)
+        monkeypatch.setattr("rewake.client.schedules.PAGE", 1)
+        cursors: list[str] = []
+        read = schedules.next_cursor
+        monkeypatch.setattr(
+            schedules, "next_cursor", lambda sort: cursors.append(str(sort)) or read(sort)
+        )
+        found = [each["name"] async for each in client.schedules.list()]
+        assert found == ["b0-mine", "b1-mine", "b2-mine"]
+        assert cursors == ["Z#b0-mine", "Z#b1-mine", "None"]
 
     asked(body)
 

@@ -15,6 +15,7 @@ from rewake.engine.schedules.schedules import MOST_SHOWN
 from rewake.errors import InvalidInput, RunNotFound, ScheduleNotFound
 from rewake.http.admission import act_of, principal_of, tenant_of
 from rewake.http.bodies import (
+    LARGEST_PAGE,
     query_limit,
     query_moment_or_none,
     query_whole,
@@ -27,7 +28,7 @@ from rewake.http.parts import located, parts_of, reply
 from rewake.ledger import Schedule
 from rewake.records import Millis
 from rewake.schedules.definition import Definition, inputs_of, run_of_moment
-from rewake.stores.keys import is_schedule_place
+from rewake.stores.keys import is_schedule_place, schedule_sort
 from rewake.views.moments import millis_of
 from rewake.views.runs import run_view
 from rewake.views.schedules import ScheduleView, coming_view, schedule_view
@@ -87,17 +88,23 @@ class Fill(msgspec.Struct, forbid_unknown_fields=True):
 async def listing(request: Request) -> Response:
     """`GET /v1/schedules`: by name."""
     limit, place = query_limit(request), place_in(request, "cursor", str, is_schedule_place)
-    page = await parts_of(request).engine.schedules.page(limit=limit, cursor=place)
     wanted, owns = request.query_params.get("workflow"), principal_of(request).owns
-    tenant = tenant_of(request)
-    found = [
-        _view(request, each)
-        for each in page.schedules
-        if owns(each.workflow, each.tenant)
-        and wanted in (None, each.workflow)
-        and tenant in ("", each.tenant)
-    ]
-    return reply({"schedules": found, "cursor": next_cursor(page.cursor)})
+    tenant, found = tenant_of(request), list[Schedule]()
+    while len(found) <= limit:  # a cursor names one that is shown: not all may know of all
+        page = await parts_of(request).engine.schedules.page(limit=LARGEST_PAGE, cursor=place)
+        found += [
+            each
+            for each in page.schedules
+            if owns(each.workflow, each.tenant)
+            and wanted in (None, each.workflow)
+            and tenant in ("", each.tenant)
+        ]
+        if (place := page.cursor) is None:
+            break
+    shown = found[:limit]
+    sort = schedule_sort(shown[-1].name) if len(found) > limit else None
+    views = [_view(request, each) for each in shown]
+    return reply({"schedules": views, "cursor": next_cursor(sort)})
 
 
 async def create(request: Request) -> Response:
