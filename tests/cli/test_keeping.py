@@ -5,9 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rewake.cli.remote import keeping
+from rewake.cli.remote.client import Client as Asks
+from rewake.errors import StuckError
 from tests.cli.shell import Command, Shell
 from tests.cli.test_server_commands import Client, serving
 
@@ -78,6 +82,29 @@ def test_the_runs_of_a_tenant_are_exported_a_line_each(client: Client, tmp_path:
     assert client.rewake("runs", "export", "--tenant", "acme", "-o", str(file)).exit_code == 0
     assert len(gzip.decompress(file.read_bytes()).splitlines()) == 2
     assert client.rewake("runs", "export").exit_code == 2
+
+
+def test_a_run_that_cannot_be_read_keeps_no_other_from_being_exported(
+    client: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is named, and the exit code says that there was one."""
+    start = ("start", "paused", "--input", '{"seconds": 0}', "--tenant", "half")
+    runs = [client.rewake(*start).stdout.strip() for _ in range(3)]
+    read = keeping.history_of
+
+    async def history_of(asks: Asks, run: str) -> dict[str, Any]:
+        if run == runs[1]:
+            raise StuckError("its key is gone")
+        return await read(asks, run)
+
+    monkeypatch.setattr(keeping, "history_of", history_of)
+    file = tmp_path / "half.jsonl"
+    found = client.rewake("runs", "export", "--tenant", "half", "-o", str(file))
+    assert found.exit_code == 4
+    told = f"{runs[1]} cannot be read: its key is gone\n2 of half exported, 1 cannot be read\n"
+    assert found.stderr == told
+    lines = [json.loads(each)["run"]["id"] for each in file.read_text().splitlines()]
+    assert set(lines) == {runs[0], runs[2]}
 
 
 def test_a_run_is_exported_whole(client: Client, tmp_path: Path) -> None:

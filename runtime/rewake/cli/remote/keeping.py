@@ -17,7 +17,7 @@ from rewake.cli.output import write_json
 from rewake.cli.remote.client import Client
 from rewake.cli.remote.pages import history_of, logs_of
 from rewake.cli.remote.runs import Server
-from rewake.errors import RunConflict, RunNotFound
+from rewake.errors import RunConflict, RunNotFound, StuckError
 
 
 def erase(
@@ -96,10 +96,13 @@ def export(server: Server, run: str, output: Path | None) -> Exit:
 
 
 def export_all(server: Server, tenant: str, output: Path | None) -> Exit:
-    """Write the same of each run of a tenant, its children among them, a line each."""
+    """Write the same of each run of a tenant, its children among them, a line each.
+
+    `STUCK`: some cannot be read, which are named, and all others are written.
+    """
 
     async def call(client: Client) -> Exit:
-        number = 0
+        number, unread = 0, 0
         with _written(output) if output is not None else nullcontext() as file:
             query = {"tenant": tenant, "children": "true", "limit": 200}
             async for each in client.pages("runs", "runs", query=query):
@@ -107,13 +110,18 @@ def export_all(server: Server, tenant: str, output: Path | None) -> Exit:
                     whole = await told_of(client, each["id"])
                 except RunNotFound:
                     continue  # it was removed meanwhile
+                except StuckError as error:
+                    unread += 1
+                    tell(f"{each['id']} cannot be read: {error}")
+                    continue
                 number += 1
                 if file is None:
                     write_json(whole)
                 else:
                     file.write(msgspec.json.encode(whole) + b"\n")
-        tell(f"{number} of {tenant} exported")
-        return Exit.DONE
+        more = f", {unread} cannot be read" if unread else ""
+        tell(f"{number} of {tenant} exported{more}")
+        return Exit.STUCK if unread else Exit.DONE
 
     return server.ask(call)
 
