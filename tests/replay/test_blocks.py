@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -160,19 +161,22 @@ def test_what_a_block_changes_outside_is_warned_of() -> None:
     """Once, live: what it is to tell it has to return."""
 
     async def main(rest: Any) -> Any:
-        seen, count = list[int](), 0
+        seen, count, by_name, numbers = list[int](), 0, defaultdict[str, int](int), random()
 
         async def inside() -> None:
             nonlocal count
             seen.append(await fetch(1))
             count += len(rest)
+            by_name["a"] += numbers.randint(1, 9)
 
         await block("b", inside)
         return await fetch(2)
 
     run = Run(main, [1]).to_the_end()
     said = [line.message for each in run.history if isinstance(each, Logged) for line in each.lines]
-    assert [message.partition(" ")[0] for message in said] == ["'count'", "'seen'"]
+    assert [message.partition(" ")[0] for message in said] == [
+        *("'by_name'", "'count'", "'numbers'", "'seen'"),
+    ]
     run.close()
 
 

@@ -6,6 +6,8 @@ import asyncio
 import copy
 import functools
 import inspect
+import random
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar, Unpack, cast
@@ -201,9 +203,18 @@ def _seen_by(function: Callable[..., object]) -> Mapping[str, tuple[object, obje
     for name, cell in zip(names, getattr(function, "__closure__", None) or (), strict=True):
         with suppress(ValueError):  # it has no value yet
             value = cell.cell_contents
-            kept = type(value) in (list, dict, set, bytearray)
-            found[name] = (value, copy.copy(value) if kept else None)
+            found[name] = (value, _state_of(value))
     return found
+
+
+def _state_of(value: object) -> object:
+    """What is in a value that may change, as it is now; None of one of which that is not known."""
+    if type(value) is random.Random:
+        return value.getstate()
+    return copy.copy(value) if type(value) in _CHANGEABLE else None
+
+
+_CHANGEABLE = (list, dict, set, bytearray, deque, defaultdict, Counter, OrderedDict)
 
 
 def _differ(one: object, other: object) -> bool:
