@@ -17,6 +17,7 @@ import pytest
 from rewake import (
     AsyncClient,
     TaskError,
+    batch,
     callback,
     emit,
     sleep,
@@ -119,7 +120,18 @@ async def takes_any(first: int, /, *more: int, **rest: int) -> dict[str, int]:
     return {"first": first, **rest}
 
 
-MEMBERS = (doubles, shows, counts, asks, breaks, waits, holds, takes_any)
+@workflow(singleton="skip")
+async def alone(number: int) -> int:
+    await sleep(10)
+    return number
+
+
+@workflow(batch=batch(2, within=10))
+async def gathers(numbers: list[int]) -> list[int]:
+    return numbers
+
+
+MEMBERS = (doubles, shows, counts, asks, breaks, waits, holds, takes_any, alone, gathers)
 
 
 def with_client(
@@ -232,6 +244,21 @@ def test_an_answer_that_got_lost_starts_nothing_twice() -> None:
         assert network.sent == 4
         assert await run.result() == [Order("tea")] * 2
         assert [each["id"] async for each in client.list(doubles)] == [run.id]
+
+    with_client(body)
+
+
+def test_a_start_that_becomes_a_run_of_before_is_not_new() -> None:
+    """Also one without a name of its own, where there is one run at a time, or several are one."""
+
+    async def body(client: AsyncClient, network: InProcess, bench: Bench) -> None:
+        network.lost = 1
+        first = await client.start(alone, 1)
+        second = await client.start(alone, 2)
+        assert (first.id, first.is_new, second.is_new) == (second.id, True, False)
+        pair = [await client.start(gathers, [1]) for _ in range(2)]
+        assert [each.is_new for each in pair] == [True, False]
+        assert await pair[1].result() == [1, 1]
 
     with_client(body)
 

@@ -133,8 +133,8 @@ class AsyncClient:
 
             run, new = await joined.start(workflow, arguments, options)
             return AsyncRun(self, run, workflow, new, {})
-        reply = await self.do(flows.start(self.manner, name, encoded(arguments), options))
-        return AsyncRun(self, reply.body["id"], workflow, flows.is_new(reply, options), reply.body)
+        reply, new = await self.do(flows.start(self.manner, name, encoded(arguments), options))
+        return AsyncRun(self, reply.body["id"], workflow, new, reply.body)
 
     # --- runs ----------------------------------------------------------------------------------
 

@@ -132,8 +132,8 @@ class Client:
 
             run, new = joined.at_once(joined.start(workflow, arguments, options))
             return Run(self, run, workflow, new, {})
-        reply = self.do(flows.start(self.manner, name, encoded(arguments), options))
-        return Run(self, reply.body["id"], workflow, flows.is_new(reply, options), reply.body)
+        reply, new = self.do(flows.start(self.manner, name, encoded(arguments), options))
+        return Run(self, reply.body["id"], workflow, new, reply.body)
 
     # --- runs ----------------------------------------------------------------------------------
 

@@ -91,8 +91,13 @@ class Options:
         return self.if_running in (None, "attach") and self.if_finished in (None, "attach")
 
 
-def start(manner: Manner, workflow: str, body: bytes, options: Options) -> Flow[Reply]:
-    """Start a run, which may be there already."""
+def start(
+    manner: Manner, workflow: str, body: bytes, options: Options
+) -> Flow[tuple[Reply, bool]]:
+    """Start a run, which may be there already; and whether this has made it.
+
+    A run of an id that was made up here is new, also where the answer to a first one got lost.
+    """
     named = options.named(manner.unique())
     ask = Ask(
         "POST",
@@ -103,7 +108,9 @@ def start(manner: Manner, workflow: str, body: bytes, options: Options) -> Flow[
         wait=options.wait,
         repeatable=named.repeatable,
     )
-    return (yield from sending(ask, manner))
+    reply = yield from sending(ask, manner)
+    own = named is not options and reply.body["id"] == named.id
+    return reply, own or "idempotency-replayed" not in reply.headers
 
 
 def outcome(manner: Manner, run: str, wait: float | None) -> Flow[Reply]:
@@ -267,9 +274,3 @@ def _answered(manner: Manner, view: View, until: float | None) -> Flow[object]:
 def _left(manner: Manner, until: float | None) -> float:
     left = manner.longest if until is None else min(max(0.0, until - manner.now()), manner.longest)
     return round(left, 3)
-
-
-def is_new(reply: Reply, options: Options) -> bool:
-    """Whether a start has made its run: the answer to the first of two that were sent is lost."""
-    nameless = options.id is None and options.key is None
-    return nameless or "idempotency-replayed" not in reply.headers

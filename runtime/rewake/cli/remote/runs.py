@@ -92,7 +92,7 @@ def start(
 
     async def call(client: Client) -> Exit:
         body = encoded(arguments)
-        answer = await client.do(flows.start(client.manner, workflow, body, options))
+        answer, _ = await client.do(flows.start(client.manner, workflow, body, options))
         run: str = answer.body["id"]
         if wait is not None:
             tell(f"run {run}")
