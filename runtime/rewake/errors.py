@@ -267,6 +267,14 @@ class RetryAfter(RewakeError):
         super().__init__(message or f"retry after {seconds:g} s")
         self.seconds = seconds
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Past `__init__`, which takes other arguments than are in `args`; a subclass's may, too.
+        return (_rebuild_retry_after, (type(self), self.args), self.__dict__)
+
+
+def _rebuild_retry_after(kind: type[RetryAfter], args: tuple[object, ...]) -> RetryAfter:
+    return kind.__new__(kind, *args)
+
 
 class AttemptOver(RewakeError):
     """The attempt that calls is over: it was given up, ran out of time, or its task was cancelled.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
+import pickle
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -261,6 +262,19 @@ def test_decorators_refuse_what_they_are_not_for() -> None:
 def test_millis(duration: float | timedelta, whole: int) -> None:
     """Milliseconds are rounded up, and not by the rounding of floats."""
     assert millis(duration) == whole
+
+
+class Busy(RetryAfter):
+    def __init__(self, host: str, *, delay: float) -> None:
+        super().__init__(delay, f"{host} is busy")
+        self.host = host
+
+
+@pytest.mark.parametrize("error", [RetryAfter(3, "later"), RetryAfter(4), Busy("a", delay=5)])
+def test_retry_after_is_pickled(error: RetryAfter) -> None:
+    """Where a pool of processes raises it, the task that has called the pool can raise it on."""
+    found = pickle.loads(pickle.dumps(error))
+    assert (type(found), str(found), vars(found)) == (type(error), str(error), vars(error))
 
 
 @given(st.integers(-(10**9), 10**9))
