@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import (
     Annotated,
     Any,
@@ -174,6 +176,21 @@ def test_a_secret_behind_a_key_that_is_no_text(key: Any) -> None:
     """However JSON spells the key of a dict, what is secret below it is hidden."""
     value = {key: Login("ann", "canary")}
     assert b"canary" not in bytes(redacted(rendered(value), hidden_in_value(value)))
+
+
+def within_itself(value: Any) -> SimpleNamespace:
+    made = SimpleNamespace(value=value)
+    made.itself = made
+    return made
+
+
+@pytest.mark.parametrize("around", [ValueError, lambda v: deque([v]), within_itself])
+def test_a_secret_in_an_object_that_is_shown_by_its_text(around: Any) -> None:
+    """Of an object that is shown by its text the text is hidden, if there is a secret in it."""
+    value = {"a": around([Login("ann", "canary")]), "b": around([Plain("ann", [])])}
+    shown = bytes(redacted(rendered(value), hidden_in_value(value)))
+    assert b"canary" not in shown
+    assert b"Plain" in shown
 
 
 class Raising(type):

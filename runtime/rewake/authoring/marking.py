@@ -11,6 +11,7 @@ contains itself is hidden from there on, if anything in it is secret.
 
 from __future__ import annotations
 
+import collections
 import collections.abc
 import dataclasses
 import functools
@@ -91,30 +92,56 @@ def hidden_in_value(value: Any) -> tuple[str, ...]:
 def _in_value(value: Any) -> tuple[str, ...]:
     found: list[str] = []
     left: list[tuple[str, Any]] = [("", value)]
-    looked = 0
+    looked, opaque = 0, set[int]()
     while left:
         path, each = left.pop()
         if (looked := looked + 1) > _MOST:
             return _ALL
-        kind = type(each)
-        if isinstance(each, dict):
-            left += [(path + pointer(_key(name)), inner) for name, inner in each.items()]
-        elif isinstance(each, list | tuple | set | frozenset):
-            left += [(path + pointer(index), inner) for index, inner in enumerate(each)]
-        if kind.__module__ != "builtins":
-            found += [path + inner for inner in hidden_in(kind)]
-            models = getattr(kind, "__pydantic_fields__", {})
-            left += [
-                (path + pointer(called), getattr(each, name))
-                for name in _names(kind)
-                if hasattr(each, name)
-                for called in (names_in_json(name, models[name]) if name in models else (name,))
-            ]
-            left += [
-                (path + pointer(name), more)
-                for name, more in (getattr(each, "__pydantic_extra__", None) or {}).items()
-            ]
+        if type(each).__module__ != "builtins":
+            found += [path + inner for inner in hidden_in(type(each))]
+        left += [(path + name, inner) for name, inner in (*_items(each), *_attributes(each))]
+        if _is_opaque(each) and id(each) not in opaque:  # it may contain itself
+            opaque.add(id(each))
+            left += [(path + pointer(ANY), inner) for inner in _behind(each)]
     return tuple(found)
+
+
+def _items(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        yield from ((pointer(_key(name)), inner) for name, inner in value.items())
+    elif isinstance(value, list | tuple | set | frozenset):
+        yield from ((pointer(index), inner) for index, inner in enumerate(value))
+
+
+def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
+    """The fields of an object, under each name that they may have in JSON."""
+    kind = type(value)
+    if kind.__module__ == "builtins":
+        return
+    models = getattr(kind, "__pydantic_fields__", {})
+    for name in _names(kind):
+        if hasattr(value, name):
+            for called in names_in_json(name, models[name]) if name in models else (name,):
+                yield pointer(called), getattr(value, name)
+    for name, more in (getattr(value, "__pydantic_extra__", None) or {}).items():
+        yield pointer(name), more
+
+
+def _is_opaque(value: Any) -> bool:
+    """Whether an object is shown by its text, which may tell what is in it."""
+    return not isinstance(value, _SEEN_THROUGH) and not _names(type(value))
+
+
+def _behind(value: Any) -> Iterator[Any]:
+    """What is in an object that is shown by its text."""
+    yield from (getattr(value, "__dict__", None) or {}).values()
+    if isinstance(value, BaseException):
+        yield value.args
+    elif isinstance(value, collections.deque):
+        yield from value
+
+
+_SEEN_THROUGH = (str, int, float, bytes, dict, list, tuple, set, frozenset, type, types.FunctionType)
 
 
 def _key(name: object) -> str:
