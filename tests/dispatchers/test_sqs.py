@@ -13,14 +13,11 @@ import pytest
 
 from rewake import now, parallel, sleep, step, task, wait_for_approval, workflow
 from rewake.authoring.approval import Approval, Decision
-from rewake.aws.queue import BATCH, Outgoing, batched
+from rewake.aws.queue import Outgoing
 from rewake.dispatchers import sqs
-from rewake.dispatchers.consumer import Consumer
-from rewake.dispatchers.dead_letters import DeadLetterQueue
-from rewake.dispatchers.receiving import TRIES, Receiver
+from rewake.dispatchers.receiving import TRIES
 from rewake.engine import services
 from rewake.engine.outside.approvals import Approvals
-from rewake.errors import TransportUnavailable
 from rewake.records import Invocation, Millis
 from rewake.signing.envelopes import enveloped
 from rewake.signing.secret import Secret
@@ -593,41 +590,3 @@ def test_an_answer_that_nobody_foresaw_stops_nothing(monkeypatch: pytest.MonkeyP
         assert ran["quick"] == 1
 
     queued(body, sweeps=False)
-
-
-@pytest.mark.parametrize("odd", ["slow", "failing"])
-def test_many_messages_under_way_stay_hidden(odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where the service takes its time, or refuses to hide some of them for a while."""
-    begun = Counter[str]()
-
-    async def handle(invocation: Invocation) -> None:
-        begun[invocation.run] += 1
-        await asyncio.sleep(200)
-
-    async def body(bench: Bench, account: Account) -> None:
-        clock, sqs = bench.engine.services.clock, account.sqs
-        queue, once, first = sqs.queue(QUEUE), sqs._once, list[str]()
-
-        async def oddly(action: str, given: Any, timeout: float) -> dict[str, Any]:
-            await asyncio.sleep(0.1 if odd == "slow" else 0)
-            if odd == "failing" and action == "ChangeMessageVisibilityBatch":
-                handle = given["Entries"][0]["ReceiptHandle"]
-                first.append(handle)
-                if handle == first[0]:
-                    raise TransportUnavailable("not now", passes=True)
-            return await once(action, given, timeout)
-
-        sent = [enveloped(SECRET, Invocation(f"r{n}"), clock.now()) for n in range(1_000)]
-        for part in batched(sent):
-            await queue.send([Outgoing(each) for each in part])
-        monkeypatch.setattr(sqs, "_once", oddly)
-        receiver = Receiver(handle, SECRET, clock)
-        consumer = Consumer(queue, receiver, DeadLetterQueue(sqs.queue(DEAD), queue), 2_000)
-        consumer.open()
-        await asyncio.sleep(120)
-        again = [run for run, times in begun.items() if times > 1]
-        assert len(begun) == 1_000
-        assert len(again) <= (0 if odd == "slow" else BATCH), len(again)
-        await consumer.close()
-
-    queued(body, Account(consumes=False))
