@@ -163,6 +163,19 @@ def test_what_is_no_answer_is_told(body: str) -> None:
     assert str(answer) == "sqs answers ListQueues with what is no JSON object"
 
 
+def test_requests_that_come_first_share_their_connections() -> None:
+    """However many begin at once, one place is looked for, and closing ends all connections."""
+
+    async def main() -> None:
+        with mock.patch.dict(os.environ, environment("http://127.0.0.1:9")):
+            client = AwsClient("sqs", "AmazonSQS")
+            wires = await asyncio.gather(*(client.find() for _ in range(4)))
+            assert len(set(map(id, wires))) == 1
+            await client.close()
+
+    asyncio.run(main())
+
+
 def test_nobody_is_there() -> None:
     """An emulator that is down is told as that."""
 

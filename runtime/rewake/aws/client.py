@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.util import find_spec
@@ -53,6 +54,7 @@ class AwsClient:
         self._service = service
         self._target = target
         self._wire: SignedWire | None = None
+        self._finding = threading.Lock()
 
     async def json(
         self, action: str, body: Mapping[str, Any], *, timeout: float = TIMEOUT, tries: int = TRIES
@@ -103,9 +105,13 @@ class AwsClient:
 
     async def find(self) -> SignedWire:
         """Find where the service is: it takes a while at first. Raises `ConfigError`."""
-        if self._wire is None:
-            self._wire = await asyncio.to_thread(_wire_to, self._service)
-        return self._wire
+        return self._wire or await asyncio.to_thread(self._found)
+
+    def _found(self) -> SignedWire:
+        with self._finding:  # one for all requests that come first: each has its connections
+            if self._wire is None:
+                self._wire = _wire_to(self._service)
+            return self._wire
 
     async def close(self) -> None:
         """Close the connections."""
