@@ -300,6 +300,19 @@ def test_handing_a_vote_on_with_a_token(front: Front) -> None:
     assert post(KEY, json={"approved": True}, headers=carla).json()["approver"] == "carla"
 
 
+def test_handing_on_what_one_decides_with_a_token(front: Front) -> None:
+    """The same where one person decides, and so anybody may who has a token for that."""
+    front.start(quorum=1)
+    ann, carla = front.token(ANN.upper(), "decide"), front.token("carla", "decide")
+    post = front.client.post
+    assert post(KEY, json={"delegate": "dora"}, headers=carla).status_code == 403
+    given = post(KEY, json={"delegate": "carla"}, headers=ann).json()
+    assert (given["approver"], given["delegate"]) == (ANN, "carla")
+    told["carla"] = given["link"]
+    assert front.vote("carla").status_code == 200
+    assert front.result()[1] == "carla"
+
+
 # --- what is told --------------------------------------------------------------------------------
 
 

@@ -115,7 +115,7 @@ async def decide(request: Request) -> Response:
     if is_delegation(body):
         wanted = shaped(body, DelegationBody)
         ballot = await approvals.ballot(run, key)
-        who = voter(ballot, parts.people, principal, None)
+        who = voter(ballot, parts.people, principal, hands_on=True)
         said = Delegation(who or "", wanted.delegate, wanted.comment)
         about = (run, key, said.approver, said.delegate, said.comment)
         link = await approvals.delegate(*about, principal=principal.who)

@@ -28,15 +28,22 @@ def is_delegation(body: Mapping[str, Any]) -> bool:
     return "delegate" in body
 
 
-def voter(ballot: Ballot, people: People, principal: Principal, named: str | None) -> str | None:
-    """As whom a principal votes, by whom somebody is `named` as who decides.
+def voter(
+    ballot: Ballot,
+    people: People,
+    principal: Principal,
+    named: str | None = None,
+    *,
+    hands_on: bool = False,
+) -> str | None:
+    """As whom a principal votes, or `hands_on` a vote, by whom somebody is `named` who decides.
 
     That counts where it does not matter who decides. Else a vote is that of whoever casts it: of
-    who is asked under the principal's name. Raises as `People.decider` does, and
-    `DecisionForbidden`.
+    who is asked under the principal's name; and nobody hands on that of others. Raises as
+    `People.decider` does, and `DecisionForbidden`.
     """
     who = people.decider(principal, ballot.asked if people.must_be_known else [], named)
-    if not ballot.terms.is_personal or people.must_be_known:
+    if people.must_be_known or not (ballot.terms.is_personal or hands_on):
         return who
     mine = [each for each in ballot.asked if same_person(each, principal.who)]
     if named in ballot.asked and named not in mine:
