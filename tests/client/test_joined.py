@@ -118,6 +118,16 @@ def by_psycopg(address: str, *, commits: bool) -> Iterator[Any]:
 
 
 @contextmanager
+def by_cursors_of_clients(address: str, *, commits: bool) -> Iterator[Any]:
+    """As Django does: what a cursor of this connection sends has no values beside it."""
+    made = psycopg.connect(plain(address), cursor_factory=psycopg.ClientCursor)
+    with made as connection:
+        connection.execute(inserting(address))
+        yield connection
+        connection.commit() if commits else connection.rollback()
+
+
+@contextmanager
 def by_sqlalchemy(address: str, *, commits: bool) -> Iterator[Any]:
     engine = sqlalchemy.create_engine(plain(address, "postgresql+psycopg"))
     with engine.connect() as connection:
@@ -146,6 +156,17 @@ async def by_async_psycopg(address: str, *, commits: bool) -> AsyncIterator[Any]
 
 
 @asynccontextmanager
+async def by_raw_cursors(address: str, *, commits: bool) -> AsyncIterator[Any]:
+    """Whose statements have `$1` for their values, and not `%s`."""
+    raw = psycopg.AsyncRawCursor
+    made = await psycopg.AsyncConnection.connect(plain(address), cursor_factory=raw)
+    async with made as connection:
+        await connection.execute(inserting(address))
+        yield connection
+        await (connection.commit() if commits else connection.rollback())
+
+
+@asynccontextmanager
 async def by_asyncpg(address: str, *, commits: bool) -> AsyncIterator[Any]:
     connection = await asyncpg.connect(plain(address))
     transaction = connection.transaction()
@@ -167,7 +188,7 @@ async def by_async_session(address: str, *, commits: bool) -> AsyncIterator[Any]
 
 
 @pytest.mark.parametrize("commits", [True, False])
-@pytest.mark.parametrize("opened", [by_psycopg, by_sqlalchemy, by_session])
+@pytest.mark.parametrize("opened", [by_psycopg, by_cursors_of_clients, by_sqlalchemy, by_session])
 def test_it_commits_with_the_user_s_data(
     address: str, opened: Callable[..., Any], commits: bool
 ) -> None:
@@ -188,7 +209,7 @@ def test_it_commits_with_the_user_s_data(
 
 
 @pytest.mark.parametrize("commits", [True, False])
-@pytest.mark.parametrize("opened", [by_async_psycopg, by_asyncpg, by_async_session])
+@pytest.mark.parametrize("opened", [by_async_psycopg, by_raw_cursors, by_asyncpg, by_async_session])
 def test_it_commits_with_the_user_s_data_in_an_event_loop(
     address: str, opened: Callable[..., Any], commits: bool
 ) -> None:

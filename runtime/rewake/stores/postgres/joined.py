@@ -109,17 +109,18 @@ def _of_psycopg(connection: Any) -> Execute:
         raise UsageError(_NO_TRANSACTION)
     if connection.autocommit and status == known.ACTIVE:  # in one or in none: nobody can tell
         raise UsageError(_UNDER_WAY)
+    # The cursors that it makes itself may be of a kind that takes neither binary nor `%s`.
     if isinstance(connection, psycopg.Connection):
 
         async def blocking(statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-            with connection.cursor(binary=True, row_factory=tuple_row) as cursor:
-                return cursor.execute(statement, values).fetchall()
+            with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+                return cursor.execute(statement, values, binary=True).fetchall()
 
         return blocking
 
     async def execute(statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        async with connection.cursor(binary=True, row_factory=tuple_row) as cursor:
-            await cursor.execute(statement, values)
+        async with psycopg.AsyncCursor(connection, row_factory=tuple_row) as cursor:
+            await cursor.execute(statement, values, binary=True)
             return await cursor.fetchall()
 
     return execute
