@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,14 @@ import psycopg
 import pytest
 import sqlalchemy
 from psycopg.rows import dict_row
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncEngine,
+    AsyncSession,
+    async_scoped_session,
+    async_sessionmaker,
+    create_async_engine,
+)
 from sqlalchemy.orm import Session
 
 from rewake import AsyncClient, Client, callback, task, workflow
@@ -187,6 +194,22 @@ async def by_async_session(address: str, *, commits: bool) -> AsyncIterator[Any]
     await engine.dispose()
 
 
+class OwnSession(AsyncSession):
+    """What a program derives for itself."""
+
+
+async def connected(engine: AsyncEngine) -> AsyncConnection:
+    return await engine.connect()
+
+
+async def own_session(engine: AsyncEngine) -> AsyncSession:
+    return OwnSession(engine)
+
+
+async def scoped_session(engine: AsyncEngine) -> async_scoped_session[AsyncSession]:
+    return async_scoped_session(async_sessionmaker(engine), asyncio.current_task)
+
+
 @pytest.mark.parametrize("commits", [True, False])
 @pytest.mark.parametrize("opened", [by_psycopg, by_cursors_of_clients, by_sqlalchemy, by_session])
 def test_it_commits_with_the_user_s_data(
@@ -228,6 +251,27 @@ def test_it_commits_with_the_user_s_data_in_an_event_loop(
     run = asyncio.run(main())
     header, orders = there(address, run)
     assert (header is not None, orders) == (commits, int(commits))
+
+
+@pytest.mark.parametrize("opened", [connected, own_session, scoped_session])
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+def test_what_sqlalchemy_opens_in_an_event_loop_is_joined(
+    address: str, driver: str, opened: Callable[[AsyncEngine], Awaitable[Any]]
+) -> None:
+    """A connection, a session of a class of the user's own and a scoped one, of each driver."""
+
+    async def main(ends: str) -> str:
+        engine = create_async_engine(plain(address, f"postgresql+{driver}"))
+        joined = await opened(engine)
+        async with AsyncClient() as client:
+            run = await client.with_options(connection=joined).start(pay, Order(7))
+        await getattr(joined, ends)()
+        await joined.close()
+        await engine.dispose()
+        return str(run.id)
+
+    for ends in ("commit", "rollback"):
+        assert (there(address, asyncio.run(main(ends)))[0] is None) is (ends == "rollback")
 
 
 def test_what_cannot_be_joined_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,9 +339,11 @@ def test_an_engine_that_commits_each_statement_is_refused(address: str) -> None:
 
     async def main() -> None:
         engine = create_async_engine(plain(address, "postgresql+asyncpg"), **each)
-        async with AsyncClient() as client, AsyncSession(engine) as joined:
-            with pytest.raises(UsageError, match="in no transaction"):
-                await client.with_options(connection=joined).start(pay, Order(1))
+        opened = engine.connect()
+        async with AsyncClient() as client, AsyncSession(engine) as session, opened as connection:
+            for joined in (session, connection):
+                with pytest.raises(UsageError, match="in no transaction"):
+                    await client.with_options(connection=joined).start(pay, Order(1))
         await engine.dispose()
 
     asyncio.run(main())

@@ -138,16 +138,16 @@ def _of_asyncpg(connection: Any) -> Execute:
 
 def _of_sqlalchemy(connection: Any) -> Execute:
     """Of a connection or a session: what it executes begins its transaction."""
-    asynchronous = type(connection).__name__.startswith("Async")
+    # Of a class of the user's own it is a base that says so; and one begins with a small letter.
+    asynchronous = any(each.__name__.lower().startswith("async") for each in _bases_of(connection))
     options: dict[str, Any] = getattr(connection, "get_execution_options", dict)()
     if options.get("isolation_level") == "AUTOCOMMIT":
         raise UsageError(_NO_TRANSACTION)
-    opened: Callable[[], Any] = getattr(connection, "connection", None) or (lambda: connection)
-    # A connection has an attribute of that name too, which is the driver's.
     is_session = hasattr(connection, "add_all")
 
     async def execute(statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        joined = opened() if is_session else connection
+        # A connection has an attribute of that name too: the driver's, or one that raises.
+        joined = connection.connection() if is_session else connection
         if is_session and asynchronous:
             joined = await joined
         # An engine may be so as a whole, and what a session has is known only now.
@@ -160,6 +160,11 @@ def _of_sqlalchemy(connection: Any) -> Execute:
         return [tuple(row) for row in found]
 
     return execute
+
+
+def _bases_of(connection: Any) -> list[type]:
+    """What of SQLAlchemy's own it is."""
+    return [base for base in type(connection).__mro__ if base.__module__.startswith("sqlalchemy.")]
 
 
 _MAKERS: dict[str, Callable[[Any], Execute]] = {
