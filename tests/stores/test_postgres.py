@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from rewake.errors import ConfigError, StoreError, StoreFull, StoreUnavailable, StoreUnsuitable
 from rewake.hosts.databases import Address, create_database, open_database, open_to_read
@@ -563,3 +564,9 @@ def test_what_is_due_at_once_is_heard_by_others(address: str) -> None:
 def test_a_place_is_told_by_its_host_and_port(rest: str, told: str) -> None:
     """Any address of libpq's is understood, one of a socket or a service too, and told in short."""
     assert str(place_of(rest)) == f"postgresql://{told}"
+
+
+def test_a_plus_in_the_query_of_an_address_is_one() -> None:
+    """A password, or the path of a certificate, is what libpq takes it for."""
+    given = conninfo_to_dict(place_of("//h/db?password=a+b%2B%20c&schema=a").conninfo)
+    assert given["password"] == "a+b+ c"

@@ -76,7 +76,8 @@ def place_of(rest: str, *, writes: bool = True) -> Place:
     try:
         place, _, query = rest.partition("?")
         _refuse_password_as_it_is(place)
-        given = parse_qsl(query, keep_blank_values=True)
+        # To libpq a + is no space.
+        given = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)
         kept = urlencode([pair for pair in given if pair[0] != "schema"], quote_via=quote)
         found = conninfo_to_dict(f"postgresql:{place}?{kept}")
         if not all(port.isdecimal() or not port for port in _texts(found.get("port"))):
