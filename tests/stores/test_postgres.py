@@ -7,6 +7,8 @@ import contextlib
 import multiprocessing
 import os
 import secrets
+import socket
+import stat
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import partial
@@ -432,17 +434,35 @@ def test_a_child_does_not_have_its_connections(address: str) -> None:
     """What a forked child does with the table harms nobody: it has none of its connections."""
 
     async def main() -> None:
+        before = set(sockets())
         async with opened(address) as [table]:
+            heard = asyncio.Event()
+            listening = asyncio.create_task(table.listen(heard.set))
+            await heard.wait()
             await table.put(H, HEADER)
             await table.get(H)
             held = table.after_fork()
+            assert set(sockets()) - before == set(held)  # one that it listens by, too
             child = multiprocessing.get_context("fork").Process(target=_compare, args=(held,))
             child.start()
             await asyncio.to_thread(child.join)
             assert child.exitcode == 0
             assert (await table.update(H, add={"epoch": 1})).ok
+            listening.cancel()
+            await asyncio.wait([listening])
+            assert set(table.after_fork()) < set(held)
 
     asyncio.run(main())
+
+
+def sockets() -> Iterator[int]:
+    """The numbers under which this process has connections to the server open."""
+    for number in (int(each.name) for each in Path("/dev/fd").iterdir()):
+        with contextlib.suppress(OSError):  # the one that lists them, or that nobody answers
+            if stat.S_ISSOCK(os.fstat(number).st_mode):
+                with socket.socket(fileno=os.dup(number)) as found:
+                    if found.getpeername()[1:] == (cluster().port,):
+                        yield number
 
 
 def _compare(held: list[int]) -> None:

@@ -51,6 +51,11 @@ class Notices:
         self._place = place
         self._clock = SystemClock()
         self._name = secrets.token_hex(8)
+        self._listening: set[psycopg.AsyncConnection[Any]] = set()
+
+    def descriptors(self) -> list[int]:
+        """The numbers under which this process has connections open that it listens by."""
+        return [each.fileno() for each in list(self._listening) if not each.closed]
 
     def are_due(self, rows: Sequence[Row]) -> bool:
         """Whether something that was written is due at once."""
@@ -79,6 +84,7 @@ class Notices:
     async def _listen_once(self, heard: Callable[[], object]) -> bool:
         """Listen until the connection is lost; False if nothing can be heard."""
         connection = await connect(self._place)
+        self._listening.add(connection)
         try:
             if await is_pooled(connection, self._place):
                 return False
@@ -92,6 +98,7 @@ class Notices:
                 # A proxy may hide for ever that there is nobody any more.
                 await in_time(connection.execute("SELECT"), self._place)
         finally:
+            self._listening.discard(connection)
             connection.pgconn.finish()
 
 

@@ -47,7 +47,8 @@ class PostgresTable:
     def after_fork(self) -> list[int]:
         """A connection must not be used by two processes. See `rewake.forks`."""
         lines = list(self._lines.values())
-        return [number for line in lines for number in line.descriptors()]
+        read_and_written = [number for line in lines for number in line.descriptors()]
+        return read_and_written + self._notices.descriptors()
 
     async def get(self, key: Key) -> Any:
         """The item, or None."""
