@@ -161,6 +161,28 @@ def test_nothing_is_read_any_more_where_nothing_can_be_written(
     virtually(main())
 
 
+def test_who_writes_hears_of_it_from_who_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large value is put by a connection that reads: what a write is tested on was old, too."""
+    seen: list[Demoted] = []
+
+    async def connect(place: Place) -> Any:
+        seen.append(Demoted())
+        return seen[-1]
+
+    monkeypatch.setattr(line_module, "connect", connect)
+
+    async def main() -> None:
+        made = line()
+        assert await made.run(Job(lambda flight: flight.get(HELD))) is None
+        with pytest.raises(StoreUnavailable):
+            await made.reads.put_blob("r", "n", b"data")
+        assert await made.run(Job(lambda flight: flight.get(HELD))) is None
+        assert [each.closed for each in seen] == [True, True, False]
+        await made.close()
+
+    virtually(main())
+
+
 def test_however_many_read_from_a_silent_server_each_is_told_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -178,7 +178,7 @@ class Line:
 
     def _is_stale(self, connection: AsyncConnection[Tuple]) -> bool:
         """Whether an idle connection is of no use any more; then it is closed."""
-        stale = is_stale(connection)
+        stale = connection in self._past or is_stale(connection)
         if stale:
             self._discard(connection)
         return stale
