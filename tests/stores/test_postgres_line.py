@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 
-from rewake.errors import StoreUnavailable
+from rewake.errors import ReadableElsewhere, StoreUnavailable
 from rewake.records import Header
 from rewake.stores.keys import header_key
 from rewake.stores.postgres import connecting
 from rewake.stores.postgres import line as line_module
 from rewake.stores.postgres.faults import while_open
-from rewake.stores.postgres.flight import Backend, Blobs, Job, Row
+from rewake.stores.postgres.flight import Backend, Blobs, Flight, Job, Row, asked
 from rewake.stores.postgres.line import Line
 from rewake.stores.postgres.notices import Notices
 from rewake.stores.postgres.place import Place, place_of
@@ -79,6 +79,34 @@ def test_many_that_wait_for_one_lock_hold_up_the_others_as_one_does() -> None:
         for key, each in zip(keys, found, strict=True):
             assert isinstance(each, StoreUnavailable if key == HELD else Written)
         assert (server.written, server.waited) == (100, 2)  # together, and the first alone
+
+    virtually(main())
+
+
+def test_what_one_cannot_read_is_no_error_of_those_that_are_written_with_it() -> None:
+    """A line of a limit that has what only a newer Rewake reads made all runs unreadable."""
+
+    async def main() -> None:
+        made, server = line(), Locked()
+        made._writes = server  # type: ignore[assignment]
+        header = Header("1", "main", 1, seed=7, runtime=1)
+
+        async def unreadable() -> None:
+            raise ReadableElsewhere("a newer Rewake wrote it", reason="of a newer Rewake")
+
+        async def work(flight: Flight) -> Written:
+            with pytest.raises(ReadableElsewhere):
+                await asked(unreadable)
+            return await flight.put(header_key("2"), header, absent=False)
+
+        jobs = [
+            Job(lambda _: asked(unreadable)),
+            Job(lambda flight: flight.put(header_key("1"), header, absent=False)),
+            Job(work),
+        ]
+        found = await asyncio.gather(*map(made.run, jobs), return_exceptions=True)
+        assert [type(each) for each in found] == [ReadableElsewhere, Written, Written]
+        assert server.written == 2
 
     virtually(main())
 

@@ -25,7 +25,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from rewake.errors import StoreUnavailable
+from rewake.errors import StoreError, StoreUnavailable
 from rewake.records import Item
 from rewake.stores.items import change, decode, encode, proved
 from rewake.stores.items import changed as changed_item
@@ -316,17 +316,31 @@ def _begun(work: Callable[[Flight], Awaitable[Any]], flight: Flight) -> Any:
     return work(flight).__await__()
 
 
+class _Raised(NamedTuple):
+    """Instead of an answer: what a job has asked for cannot be read, as a newer Rewake's."""
+
+    error: Exception
+
+
 async def _answered(ask: Ask[Any], found: Mapping[Key, bytes]) -> Any:
-    if ask.read is not None:
+    if ask.read is None:
+        return None if ask.key is None else found.get(ask.key)
+    try:
         return await ask.read()
-    return None if ask.key is None else found.get(ask.key)
+    except StoreError:
+        raise  # it is of the database, and so of all jobs
+    except Exception as error:
+        return _Raised(error)
 
 
 def _step(flight: Flight, job: Job, steps: Any, answer: Any) -> Ask[Any] | None:
     """Let a job go on; what it asks for, or None once it has ended."""
     flight.job = job
     try:
-        asked = job.context.run(steps.send, answer)
+        if isinstance(answer, _Raised):
+            asked = job.context.run(steps.throw, answer.error)
+        else:
+            asked = job.context.run(steps.send, answer)
     except StopIteration as end:
         job.value = end.value
         return None
