@@ -160,6 +160,21 @@ def test_half_a_copy_is_not_served(tmp_path: Path) -> None:
     assert "half a copy" in wrong
 
 
+def test_half_a_copy_is_not_copied(tmp_path: Path) -> None:
+    """It is told before anything is: a copy of it would say of itself what it says."""
+    half, target = str(tmp_path / "half.db"), str(tmp_path / "target.db")
+
+    async def begun() -> None:
+        table, _ = open_database(Address(half))
+        await table.put(COPYING, Copying("grown.db", "1"))
+        await table.close()
+
+    asyncio.run(begun())
+    with pytest.raises(StoreUnsuitable, match=r"is half a copy of grown\.db: copy that one"):
+        copy(half, target)
+    assert contents(target) == ([], [])
+
+
 def test_what_is_served_is_not_copied(grown: str, tmp_path: Path) -> None:
     """A process that holds a lease is found; so is a write while the copy goes on."""
     file, held = str(tmp_path / "held.db"), Process("p", "host:1", lease=2**49, due=2**49)

@@ -52,9 +52,11 @@ class Copied:
 async def copied(source: Side, target: Side, now: Millis, told: Callable[[str], None]) -> Copied:
     """Copy everything, and compare. `told` is told how far it is.
 
-    Raises `StoreUnsuitable` if the target has something else, or the source is served, changes
-    meanwhile, or is not the same as the copy in the end; and what the databases raise.
+    Raises `StoreUnsuitable` if the target has something else, or the source is half a copy, is
+    served, changes meanwhile, or is not the same as the copy in the end; and what the databases
+    raise.
     """
+    await _refuse_half(source)
     await _refuse_if_served(source, now)
     stamp = await source.listing.stamp()
     mark = await _begun(source, target, stamp)
@@ -68,6 +70,14 @@ async def copied(source: Side, target: Side, now: Millis, told: Callable[[str], 
     found = await _compared(source, target)
     await target.table.delete([COPYING])
     return found
+
+
+async def _refuse_half(source: Side) -> None:
+    """Raise `StoreUnsuitable` if the source is a copy that is not whole: nor would be one of it."""
+    found: Copying | None = await source.table.get(COPYING)
+    if found is not None:
+        told = f"{source.name} is half a copy of {found.source}"
+        raise StoreUnsuitable(f"{told}: copy that one, or this to its end before")
 
 
 async def _refuse_if_served(source: Side, now: Millis) -> None:
