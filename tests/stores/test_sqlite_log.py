@@ -9,10 +9,12 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
+from rewake.errors import StoreUnavailable
 from rewake.ledger import View
 from rewake.stores.keys import VIEWS, view_key
 from rewake.stores.sqlite.file import LOG_BYTES, LOG_RESERVED, reserve_log
@@ -168,3 +170,22 @@ def test_the_log_of_a_file_behind_a_link_is_found(tmp_path: Path) -> None:
         await table.close()
 
     asyncio.run(work())
+
+
+def test_a_file_that_may_only_be_read_is_refused_as_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite opens it, with a log where its folder may be written: a server served nothing."""
+    path, connect = tmp_path / "a.db", sqlite3.connect
+    asyncio.run(SqliteTable(path).close())
+
+    def without_the_right(file: Path, **how: Any) -> Any:
+        where = file if how.get("uri") else f"{file.as_uri()}?mode=ro"
+        return connect(where, **(how | {"uri": True}))
+
+    with closing(connect(path, isolation_level=None)) as writes:
+        writes.execute("BEGIN IMMEDIATE")
+        asyncio.run(SqliteTable(path).close())  # who is told to wait may write
+    monkeypatch.setattr(sqlite3, "connect", without_the_right)
+    with pytest.raises(StoreUnavailable, match=r"a\.db: attempt to write a readonly database"):
+        SqliteTable(path)

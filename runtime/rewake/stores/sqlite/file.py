@@ -112,6 +112,18 @@ def connect(file: Path, durable: bool, busy: float) -> sqlite3.Connection:
     return connection
 
 
+def refuse_read_only(connection: sqlite3.Connection) -> None:
+    """Raise if nothing can be written: SQLite opens a file without the right to, and says nothing.
+
+    The connection waits for nobody. Who is writing just now can write.
+    """
+    try:
+        connection.execute("DELETE FROM items WHERE 0")  # a transaction of nothing may begin
+    except sqlite3.OperationalError as error:
+        if _code(error) != sqlite3.SQLITE_BUSY:
+            raise
+
+
 def reserve_log(file: Path) -> None:
     """Give the log its blocks before they are needed: a sync of a file that grows takes longer.
 

@@ -27,6 +27,7 @@ from rewake.stores.sqlite.file import (
     connect,
     real,
     refuse_foreign,
+    refuse_read_only,
     reserve_log,
     translate,
 )
@@ -61,6 +62,8 @@ class SqliteTable:
             refuse_foreign(file, busy)
             far = Rows(connect(file, durable, busy))
             near = Rows(connect(file, durable, 0.0)) if threaded else None
+            if near is not None:
+                refuse_read_only(near.connection)
             self._reader = Rows(connect(file, durable, busy)) if threaded else far
         except sqlite3.Error as error:
             raise translate(error, f"{file}: ") from error
