@@ -69,9 +69,9 @@ def statements(table: PostgresTable) -> list[str]:
     there: Any = table._line()
     carry_out = there._carry_out
 
-    async def noted(connection: Any, statement: str, values: Sequence[Any]) -> Any:
+    async def noted(connection: Any, statement: str, values: Sequence[Any], moves: int) -> Any:
         seen.append(statement)
-        return await carry_out(connection, statement, values)
+        return await carry_out(connection, statement, values, moves)
 
     there._carry_out = noted
     return seen

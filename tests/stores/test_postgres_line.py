@@ -130,8 +130,11 @@ def test_a_large_value_is_put_by_what_waits_for_nobody_s_lock_for_long() -> None
     """Another transaction may put the same: a plain statement would wait until that ends."""
     asked: list[str] = []
 
-    async def execute(statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    async def execute(
+        statement: str, values: Sequence[Any], *, moves: int = 0
+    ) -> list[tuple[Any, ...]]:
         asked.append(statement)
+        assert moves == len(b"data")
         assert [*values] == [[]] * 6 + [[b"r"], [b"n"], [b"data"]]
         return []
 
@@ -142,7 +145,7 @@ def test_a_large_value_is_put_by_what_waits_for_nobody_s_lock_for_long() -> None
 class Demoted(Silent):
     """A connection that was kept to a server which was the primary as it was made."""
 
-    description = None
+    description: Any = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -229,3 +232,48 @@ def test_however_many_read_from_a_silent_server_each_is_told_in_time(
         return now()
 
     assert virtually(main()) <= 2 * connecting.PATIENCE
+
+
+class Slow(Demoted):
+    """A connection over which a mebibyte goes in a second."""
+
+    kept = b""
+
+    async def execute(self, statement: str, values: Sequence[Any], *, binary: bool) -> Any:
+        rows: list[Any] = []
+        self.description, self.rows = True, rows
+        if "write" in statement:
+            await asyncio.sleep(len(values[-1][0]) / 2**20)
+            Slow.kept = values[-1][0]
+        elif "octet_length" in statement:
+            self.rows = [(len(self.kept), None)]
+        elif "data FROM" in statement:
+            await asyncio.sleep(len(self.kept) / 2**20)
+            self.rows = [(self.kept,)]
+        return self
+
+    async def fetchall(self) -> list[Any]:
+        return self.rows
+
+
+def test_what_is_large_takes_as_long_as_it_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no silence, however many there are at once, and what is small goes on beside it."""
+
+    async def connect(place: Place) -> Any:
+        return Slow()
+
+    monkeypatch.setattr(line_module, "connect", connect)
+
+    async def main() -> None:
+        made, data, now = line(), bytes(30 * 2**20), asyncio.get_running_loop().time
+        putting = asyncio.gather(*(made.reads.put_blob("r", str(n), data) for n in range(6)))
+        await asyncio.sleep(1)
+        assert await made.reads.get(HELD) is None
+        assert now() == 1
+        await putting
+        assert now() == 90  # two at a time
+        assert await made.reads.get_blob("r", "0") == data
+        assert now() == 120
+        await made.close()
+
+    virtually(main())

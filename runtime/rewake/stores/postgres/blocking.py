@@ -64,11 +64,15 @@ class BlockingLine:
         if self._closed:
             raise StoreUnavailable("the table is closed")
 
-    async def _outside(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    async def _outside(
+        self, statement: str, values: Sequence[Any], **_: int
+    ) -> list[tuple[Any, ...]]:
         await self._give_way()
         return await self._carry_out(statement, values)
 
-    async def _carry_out(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    async def _carry_out(
+        self, statement: str, values: Sequence[Any], **_: int
+    ) -> list[tuple[Any, ...]]:
         try:
             cursor = self._connection.execute(statement, values, binary=True)
             return cursor.fetchall() if cursor.description else []

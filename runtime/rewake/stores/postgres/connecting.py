@@ -18,6 +18,8 @@ T = TypeVar("T")
 Tuple = tuple[Any, ...]
 PATIENCE = 15.0
 """Seconds that a statement may take, before its connection is given up."""
+SLOWEST = 512 * 1024
+"""Bytes a second that a statement moves at least, of what is large, beyond that patience."""
 _GRACE = 1.0
 """Seconds that a server has to say that a statement was cancelled."""
 
@@ -52,17 +54,20 @@ async def is_pooled(connection: AsyncConnection[Tuple], place: Place) -> bool:
     return bool(number != connection.pgconn.backend_pid)
 
 
-async def in_time(work: Awaitable[T], place: Place) -> T:
+async def in_time(work: Awaitable[T], place: Place, *, moves: int = 0) -> T:
     """What comes of work that asks a server. Raises `StoreUnavailable` if that takes too long.
+
+    `moves`: so many bytes go one way or the other.
 
     The driver answers a cancellation by asking the server to stop, and waits for it to say so; some
     versions do so for ever. A second cancellation is what they give way to.
     """
+    patience = PATIENCE + moves // SLOWEST
     try:
-        async with asyncio.timeout(PATIENCE + _GRACE), asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience + _GRACE), asyncio.timeout(patience):
             return await work
     except TimeoutError as error:
-        raise StoreUnavailable(f"{place} does not answer for {PATIENCE:g} seconds") from error
+        raise StoreUnavailable(f"{place} does not answer for {patience:g} seconds") from error
 
 
 async def _rows_of(connection: AsyncConnection[Tuple], statement: str) -> list[Tuple]:

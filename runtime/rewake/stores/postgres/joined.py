@@ -23,6 +23,7 @@ from rewake.stores.postgres.place import Place
 from rewake.stores.postgres.rows import Execute, Rows
 from rewake.stores.postgres.table import PostgresTable
 
+_Asked = Callable[[str, Sequence[Any]], Awaitable[list[tuple[Any, ...]]]]
 _PLACEHOLDER = re.compile("%s")
 _NO_TRANSACTION = "the connection is in no transaction: begin one, so that both commit together"
 _UNDER_WAY = "the connection is carrying something out: await it, or sync its pipeline, before this"
@@ -49,7 +50,7 @@ class JoinedTable(PostgresTable):
 class _JoinedLine:
     """What `Line` is, for one caller, by a connection that is somebody's."""
 
-    def __init__(self, table: object, schema: str, execute: Execute) -> None:
+    def __init__(self, table: object, schema: str, execute: _Asked) -> None:
         self.reads = self.inner = Rows(schema, _told(execute))
         self._channel = channel_of(schema)
         self._execute = execute
@@ -65,14 +66,14 @@ class _JoinedLine:
         return job.value
 
 
-def _told(execute: Execute) -> Execute:
+def _told(execute: _Asked) -> Execute:
     """The same, with errors of any driver as ours.
 
     After the first one the transaction is lost, and all that is tried then fails for its reason.
     """
     reason: StoreError | None = None
 
-    async def carried_out(statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    async def carried_out(statement: str, values: Sequence[Any], **_: int) -> list[tuple[Any, ...]]:
         nonlocal reason
         if reason is not None:
             raise type(reason)(str(reason)) from reason
@@ -89,7 +90,7 @@ def _told(execute: Execute) -> Execute:
     return carried_out
 
 
-def _execute(connection: Any) -> Execute:
+def _execute(connection: Any) -> _Asked:
     """How a statement is carried out by a connection of any kind that is known."""
     kinds = {base.__module__.partition(".")[0] for base in type(connection).__mro__}
     for name, make in _MAKERS.items():
@@ -98,7 +99,7 @@ def _execute(connection: Any) -> Execute:
     raise UsageError(f"{_FOREIGN} {type(connection).__qualname__}")
 
 
-def _of_psycopg(connection: Any) -> Execute:
+def _of_psycopg(connection: Any) -> _Asked:
     import psycopg  # noqa: PLC0415 - its user has it
     from psycopg.rows import tuple_row  # noqa: PLC0415
 
@@ -126,7 +127,7 @@ def _of_psycopg(connection: Any) -> Execute:
     return execute
 
 
-def _of_asyncpg(connection: Any) -> Execute:
+def _of_asyncpg(connection: Any) -> _Asked:
     if not connection.is_in_transaction():
         raise UsageError(_NO_TRANSACTION)
 
@@ -136,7 +137,7 @@ def _of_asyncpg(connection: Any) -> Execute:
     return execute
 
 
-def _of_sqlalchemy(connection: Any) -> Execute:
+def _of_sqlalchemy(connection: Any) -> _Asked:
     """Of a connection or a session: what it executes begins its transaction."""
     # Of a class of the user's own it is a base that says so; and one begins with a small letter.
     asynchronous = any(each.__name__.lower().startswith("async") for each in _bases_of(connection))
@@ -167,7 +168,7 @@ def _bases_of(connection: Any) -> list[type]:
     return [base for base in type(connection).__mro__ if base.__module__.startswith("sqlalchemy.")]
 
 
-_MAKERS: dict[str, Callable[[Any], Execute]] = {
+_MAKERS: dict[str, Callable[[Any], _Asked]] = {
     "psycopg": _of_psycopg,
     "asyncpg": _of_asyncpg,
     "sqlalchemy": _of_sqlalchemy,

@@ -23,12 +23,14 @@ from rewake.stores.postgres.flight import Backend, Blobs, Job, Row, fly
 from rewake.stores.postgres.known import Known
 from rewake.stores.postgres.notices import NOTIFY, Notices, Telling
 from rewake.stores.postgres.place import Place
-from rewake.stores.postgres.rows import Rows
+from rewake.stores.postgres.rows import LARGE, Rows
 from rewake.stores.table import Key
 
 T = TypeVar("T")
 READERS = 4
 """The most connections of one event loop that read."""
+MOVERS = 2
+"""So many of them may be taken by what is large: who reads what is small waits for none of that."""
 MOST = 256
 """The most jobs of a flight: it must not take long, for it locks what it writes."""
 _AGAIN = 5
@@ -52,6 +54,7 @@ class Line:
         self._all: set[AsyncConnection[Tuple]] = set()
         self._past: set[AsyncConnection[Tuple]] = set()
         self._free = asyncio.Semaphore(READERS)
+        self._moving = asyncio.Semaphore(MOVERS)
         self._waiting: list[tuple[Job, asyncio.Future[Any]]] = []
         self._flying: asyncio.Task[None] | None = None
         self._worked = False
@@ -120,39 +123,45 @@ class Line:
             raise
         _answer(waiting)
 
-    async def _write(self, statement: str, values: Sequence[Any]) -> list[Tuple]:
+    async def _write(self, statement: str, values: Sequence[Any], *, moves: int = 0) -> list[Tuple]:
         if self._writer is None or self._writer not in self._all or self._is_stale(self._writer):
             self._writer = await self._connected()
-        return await self._carry_out(self._writer, statement, values)
+        return await self._carry_out(self._writer, statement, values, moves)
 
     # --- reads ---------------------------------------------------------------------------------
 
-    async def _read(self, statement: str, values: Sequence[Any]) -> list[Tuple]:
+    async def _read(self, statement: str, values: Sequence[Any], *, moves: int = 0) -> list[Tuple]:
+        if moves > LARGE:
+            async with self._moving:
+                return await self._read_again(statement, values, moves)
+        return await self._read_again(statement, values, moves)
+
+    async def _read_again(self, statement: str, values: Sequence[Any], moves: int) -> list[Tuple]:
         try:
-            return await self._read_once(statement, values)
+            return await self._read_once(statement, values, moves)
         except StoreUnavailable as error:
             if not is_lost(error):
                 raise
-            return await self._read_once(statement, values)  # twice is as good as once
+            return await self._read_once(statement, values, moves)  # twice is as good as once
 
-    async def _read_once(self, statement: str, values: Sequence[Any]) -> list[Tuple]:
+    async def _read_once(self, statement: str, values: Sequence[Any], moves: int) -> list[Tuple]:
         self._refuse_if_closed()
         free = self._free.acquire()
         # A server that is silent takes all connections: who waits for one is told so in time.
         await (in_time(free, self._place) if self._free.locked() else free)
         try:
-            return await self._read_by_one(statement, values)
+            return await self._read_by_one(statement, values, moves)
         finally:
             self._free.release()
 
-    async def _read_by_one(self, statement: str, values: Sequence[Any]) -> list[Tuple]:
+    async def _read_by_one(self, statement: str, values: Sequence[Any], moves: int) -> list[Tuple]:
         connection = None
         while self._idle and (connection is None or self._is_stale(connection)):
             connection = self._idle.pop()
         if connection is None or self._is_stale(connection):
             connection = await self._connected()
         try:
-            return await self._carry_out(connection, statement, values)
+            return await self._carry_out(connection, statement, values, moves)
         finally:
             if connection in self._past:
                 self._discard(connection)
@@ -195,12 +204,13 @@ class Line:
             self._discard(self._idle.pop())
 
     async def _carry_out(
-        self, connection: AsyncConnection[Tuple], statement: str, values: Sequence[Any]
+        self, connection: AsyncConnection[Tuple], statement: str, values: Sequence[Any], moves: int
     ) -> list[Tuple]:
         """One statement; a connection that may be in the middle of it is given up."""
         whole = False
         try:
-            found = await in_time(_execute(connection, statement, values), self._place)
+            carrying_out = _execute(connection, statement, values)
+            found = await in_time(carrying_out, self._place, moves=moves)
             whole = True
             return found
         except psycopg.Error as error:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 from rewake.errors import CheckpointUnreadable
 from rewake.records import Millis
@@ -11,8 +11,22 @@ from rewake.stores.items import decode
 from rewake.stores.postgres.flight import Backend, Blobs, Flight, Row
 from rewake.stores.table import Due, Key, Page
 
-Execute = Callable[[str, Sequence[Any]], Awaitable[list[tuple[Any, ...]]]]
-"""Carries a statement out, with values for each `%s`, and commits it. Raises `StoreError`."""
+LARGE = 1024 * 1024
+"""A value of more bytes is read by itself, once it is known how many they are."""
+
+
+class Execute(Protocol):
+    """Carries a statement out, with values for each `%s`, and commits it. Raises `StoreError`.
+
+    `moves`: so many bytes go one way or the other, which takes its time.
+    """
+
+    async def __call__(
+        self, statement: str, values: Sequence[Any], *, moves: int = 0
+    ) -> list[tuple[Any, ...]]:
+        """The rows that it answers."""
+        ...
+
 
 _LAST = b"\xff"
 """More than any text in UTF-8."""
@@ -31,6 +45,7 @@ class _Statements(NamedTuple):
     due: str
     due_there: str
     get_blob: str
+    get_large: str
     delete_blobs: str
     partitions: str
     blobs: str
@@ -59,7 +74,11 @@ _TEXTS = _Statements(
         "SELECT due, partition, sort FROM {schema}.items WHERE tag = %s AND due <= %s"
         " AND (due, partition, sort) > (%s, %s, %s) AND partition = %s ORDER BY due, sort LIMIT %s"
     ),
-    get_blob="SELECT data FROM {schema}.blobs WHERE run = %s AND name = %s",
+    get_blob=(
+        "SELECT octet_length(data), CASE WHEN octet_length(data) <= %s THEN data END"
+        " FROM {schema}.blobs WHERE run = %s AND name = %s"
+    ),
+    get_large="SELECT data FROM {schema}.blobs WHERE run = %s AND name = %s",
     delete_blobs=(
         "DELETE FROM {schema}.blobs WHERE run = %s AND name IN"
         " (SELECT name FROM {schema}.blobs WHERE run = %s LIMIT %s) RETURNING 1"
@@ -100,6 +119,7 @@ class Rows(Backend):
     async def write(self, rows: Sequence[Row], blobs: Blobs) -> dict[Key, bytes | None]:
         if len(rows) == 1 and not blobs and rows[0].base is not None and rows[0].body is not None:
             return await self._write_one(rows[0])
+        moves = sum(len(row.body) for row in rows if row.body) + sum(map(len, blobs.values()))
         stale = await self._execute(
             self._texts.write,
             (
@@ -113,6 +133,7 @@ class Rows(Backend):
                 [_bytes(name) for _, name in blobs],
                 list(blobs.values()),
             ),
+            moves=moves,
         )
         return {rows[number - 1].key: body for number, body in stale}
 
@@ -189,10 +210,13 @@ class Rows(Backend):
         await self.write([], {(run, name): data})  # which waits for nobody's lock for long
 
     async def get_blob(self, run: str, name: str) -> bytes:
-        rows = await self._execute(self._texts.get_blob, (_bytes(run), _bytes(name)))
+        where = (_bytes(run), _bytes(name))
+        rows = await self._execute(self._texts.get_blob, (LARGE, *where))
+        if rows and rows[0][1] is None:
+            rows = await self._execute(self._texts.get_large, where, moves=rows[0][0])
         if not rows:
             raise CheckpointUnreadable(f"run {run} has no stored value {name!r}")
-        return bytes(rows[0][0])
+        return bytes(rows[0][-1])
 
     async def delete_blobs(self, run: str, limit: int) -> bool:
         rows = await self._execute(self._texts.delete_blobs, (_bytes(run), _bytes(run), limit))
