@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import types
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import rewake
 from rewake.codecs import AesGcm, Context
 from rewake.errors import ConfigError
 from rewake.hosts import building
+from rewake.hosts.archives import open_archive
 from rewake.hosts.config import DISPATCHERS, SETTINGS, ServerConfig, dev_secret
 from rewake.hosts.databases import Address, file_of, open_database
 from rewake.signing.secret import Secret
@@ -184,6 +186,13 @@ def test_a_path_with_a_colon(tmp_path: Path) -> None:
             asyncio.run(open_database(Address(address)).table.close())
     assert (tmp_path / "a:b").exists()
     assert (tmp_path / "home" / "c.db").exists()
+
+
+@pytest.mark.parametrize("opened", [open_archive, lambda path: open_database(Address(path))])
+def test_a_user_without_a_home_is_told(opened: Callable[[str], object]) -> None:
+    """In one line: a container may run as a user who has neither a name nor `HOME`."""
+    with pytest.raises(ConfigError, match="no folder of a user for the ~ of ~nobodyhere/a: name"):
+        opened("~nobodyhere/a")
 
 
 def test_the_http_dispatcher_needs_an_address() -> None:

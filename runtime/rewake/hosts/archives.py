@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncGenerator
-from pathlib import Path
 
 from msgspec import UNSET
 
@@ -17,7 +16,7 @@ from rewake.engine.engine import Engine
 from rewake.engine.keeping.archiving import Archiving
 from rewake.engine.turns.bounds import usage_of
 from rewake.errors import ConfigError
-from rewake.hosts.config import ServerConfig
+from rewake.hosts.config import ServerConfig, expanded
 from rewake.keep import DEFAULT
 from rewake.records import Header
 from rewake.signing.secret import Secret
@@ -38,7 +37,7 @@ def open_archive(address: str, blobs: str = "") -> Archive:
         return _in_bucket(address, blobs)
     if "://" in address:
         raise ConfigError("REWAKE_ARCHIVE is a folder, s3://BUCKET or s3://BUCKET/PREFIX")
-    folder = Path(address).expanduser()
+    folder = expanded(address)
     if not folder.is_dir():
         raise ConfigError(f"there is no folder {folder} for the archive: make it")
     place = folder.absolute()  # a task may change the current folder

@@ -411,6 +411,14 @@ def dev_secret(folder: Path) -> Secret:
     return Secret(path.read_text().strip())
 
 
+def expanded(path: str) -> Path:
+    """The path, with somebody's folder for its `~`. Raises `ConfigError` if he has none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # in a container a user may have neither a name nor HOME
+        raise ConfigError(f"there is no folder of a user for the ~ of {path}: name it") from None
+
+
 def make_home(folder: Path) -> None:
     """Make the folder of an app's own files: for its owner only, and not for a repository."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from rewake.errors import ConfigError, StoreUnsuitable
-from rewake.hosts.config import make_home
+from rewake.hosts.config import expanded, make_home
 from rewake.ledger import Copying
 from rewake.stores.keys import COPYING
 from rewake.stores.listing import Listing
@@ -148,7 +148,7 @@ def _file(place: str, blobs: str) -> Path:
         raise ConfigError("a SQLite file is named by its path: sqlite:PATH, or just PATH")
     if blobs:
         raise ConfigError("a SQLite file keeps large values itself: REWAKE_BLOBS is for others")
-    return Path(place).expanduser()
+    return expanded(place)
 
 
 def check_place(file: Path) -> None:
