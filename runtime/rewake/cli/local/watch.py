@@ -12,7 +12,7 @@ from rewake.cli.home import find_secret
 from rewake.cli.told import Teller
 from rewake.clock import SystemClock
 from rewake.engine.logs.streams import Streams
-from rewake.hosts.databases import Address, open_existing
+from rewake.hosts.databases import Address, file_of, open_existing, open_to_read
 from rewake.stores.places import first_place
 from rewake.stores.reads import Reads
 from rewake.views.stream import told_view
@@ -27,9 +27,10 @@ def watch(db: Address, run: str, teller: Teller) -> Exit:
 
 
 async def _watch(db: Address, run: str, teller: Teller) -> Exit:
-    secret, database = find_secret(), open_existing(db)
-    values = Values(secret, run, said=True)
-    store = Reads(database.table, database.shelf)
+    secret = find_secret()
+    # A file that nobody has open is read as if that stayed so: who waits has it open himself.
+    opened = open_to_read(db) if file_of(db) is None else open_existing(db)
+    values, store = Values(secret, run, said=True), Reads(opened.table, opened.shelf)
     streams, place = Streams(store, SystemClock(), secrets.token_hex, secret), first_place(run)
     try:
         while True:

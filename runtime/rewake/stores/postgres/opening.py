@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import Connection
 
+from rewake.errors import StoreUnsuitable
 from rewake.stores.postgres import schema
 from rewake.stores.postgres.faults import translated
 from rewake.stores.postgres.place import Place, place_of
@@ -28,6 +29,8 @@ def open_table(address: str, *, reads_only: bool = False) -> PostgresTable:
     place = place_of(address, writes=not reads_only)
     with connected(place) as connection:
         schema.refuse(schema.version_of(connection, place.schema), place)
+        if lacks := schema.lacking(connection, place, writes=not reads_only):
+            raise StoreUnsuitable(lacks[0])
     return PostgresTable(place, reads_only=reads_only)
 
 
@@ -43,7 +46,7 @@ def check(address: str) -> list[str]:
     place = place_of(address, writes=False)
     with connected(place) as connection:
         schema.refuse(schema.version_of(connection, place.schema), place)
-        return schema.misfits(connection)
+        return schema.lacking(connection, place) + schema.misfits(connection)
 
 
 @contextmanager

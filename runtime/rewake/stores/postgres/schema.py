@@ -193,6 +193,33 @@ def _refuse_newer(version: int | None, place: Place) -> None:
         raise StoreUnsuitable(f"{place} was made by a newer Rewake (layout {version})")
 
 
+_READ: Sequence[tuple[str, str]] = (("items", "SELECT"), ("blobs", "SELECT"))
+_WRITTEN: Sequence[tuple[str, str]] = (
+    *(("items", right) for right in ("INSERT", "UPDATE", "DELETE")),
+    *(("blobs", right) for right in ("INSERT", "DELETE")),
+)
+"""The rights on tables of whoever reads them, and of whoever writes them, too."""
+_LACKS = SQL(
+    "SELECT needed.r || ' on ' || needed.t FROM unnest(%s::text[], %s::text[]) AS needed(t, r)"
+    " WHERE NOT has_table_privilege(quote_ident(%s) || '.' || quote_ident(needed.t), needed.r)"
+)
+_LACKS_CALLS = SQL(
+    "SELECT 'EXECUTE on ' || proname FROM pg_proc WHERE pronamespace = to_regnamespace(%s)"
+    " AND proname IN ('found', 'write', 'write_one')"
+    " AND NOT has_function_privilege(pg_proc.oid, 'EXECUTE')"
+)
+
+
+def lacking(connection: Connection[Row], place: Place, *, writes: bool = True) -> list[str]:
+    """What the role of the connection may not do that it has to, in one line, if anything."""
+    tables, rights = zip(*_READ, *(_WRITTEN if writes else ()), strict=True)
+    found = connection.execute(_LACKS, [[*tables], [*rights], place.schema]).fetchall()
+    if writes:
+        found += connection.execute(_LACKS_CALLS, [f'"{place.schema}"']).fetchall()
+    lacks = ", ".join(row[0] for row in found)
+    return [f"the role has not all rights in {place}: GRANT it {lacks}"] if lacks else []
+
+
 _HARMFUL: Sequence[tuple[str, str]] = (("fsync", "off"), ("full_page_writes", "off"))
 """Settings of a server with which a power cut may damage it."""
 
