@@ -29,9 +29,10 @@ HELD = header_key("held")
 
 
 class Locked(Backend):
-    """Takes all that is written, but for an item that somebody holds."""
+    """Takes all that is written, but for items that somebody holds."""
 
-    def __init__(self) -> None:
+    def __init__(self, *more: Key) -> None:
+        self.held = {HELD, *more}
         self.written = 0
         self.waited = 0
 
@@ -39,13 +40,16 @@ class Locked(Backend):
         return {}
 
     async def write(self, rows: Sequence[Row], blobs: Blobs) -> dict[Key, bytes | None]:
-        if any(row.key == HELD for row in rows):
+        if any(row.key in self.held for row in rows):
             self.waited += 1
             await asyncio.sleep(0.25)
             error = psycopg.errors.LockNotAvailable("canceling statement due to lock timeout")
             raise while_open(error)
         self.written += len(rows)
         return {}
+
+    async def is_held(self, key: Key) -> bool:
+        return key in self.held
 
 
 def virtually(main: Coroutine[Any, Any, T]) -> T:
@@ -79,6 +83,27 @@ def test_many_that_wait_for_one_lock_hold_up_the_others_as_one_does() -> None:
         for key, each in zip(keys, found, strict=True):
             assert isinstance(each, StoreUnavailable if key == HELD else Written)
         assert (server.written, server.waited) == (100, 2)  # together, and the first alone
+
+    virtually(main())
+
+
+def test_whoever_holds_many_runs_holds_up_no_others() -> None:
+    """A person's transaction has a hundred rows: the others go on after a second or two."""
+
+    async def main() -> None:
+        held = [header_key(f"held {number}") for number in range(100)]
+        made, server, now = line(), Locked(*held), asyncio.get_running_loop().time
+        made._writes = server  # type: ignore[assignment]
+
+        def write(key: Key) -> Job:
+            header = Header(key.partition[2:], "main", 1, seed=7, runtime=1)
+            return Job(lambda flight: flight.put(key, header, absent=False))
+
+        keys = [*held, *(header_key(str(number)) for number in range(100))]
+        found = await asyncio.gather(*(made.run(write(k)) for k in keys), return_exceptions=True)
+        assert [type(each) for each in found] == [StoreUnavailable] * 100 + [Written] * 100
+        assert server.waited == 1 + line_module.WAITS
+        assert now() < 2
 
     virtually(main())
 

@@ -70,6 +70,10 @@ class Backend:
         """Write all of it and commit. Else nothing, and those that are not as they must be."""
         raise NotImplementedError
 
+    async def is_held(self, key: Key) -> bool:
+        """Whether a transaction that goes on has locked this item, or changed it."""
+        raise NotImplementedError
+
 
 class Ask(Generic[T]):
     """Something that a job needs from the database; awaited, it is the answer."""

@@ -33,6 +33,8 @@ MOVERS = 2
 """So many of them may be taken by what is large: who reads what is small waits for none of that."""
 MOST = 256
 """The most jobs of a flight: it must not take long, for it locks what it writes."""
+WAITS = 4
+"""So many locks are waited for, of jobs that fly one by one; then it is asked who is held."""
 _AGAIN = 5
 """How often a statement that was certainly undone is carried out."""
 
@@ -231,6 +233,7 @@ class _Alone(Backend):
     def __init__(self, writes: Backend) -> None:
         self._writes = writes
         self._held: dict[Key, StoreError] = {}
+        self._waited = 0
 
     async def fetch(self, keys: Sequence[Key]) -> dict[Key, bytes]:
         return await self._writes.fetch(keys)
@@ -239,12 +242,21 @@ class _Alone(Backend):
         for row in rows:
             if row.key in self._held:
                 raise self._held[row.key]
+        if self._waited >= WAITS:  # somebody holds many: a wait for each would hold up all others
+            await self._refuse_held(rows)
         try:
             return await self._writes.write(rows, blobs)
         except StoreError as error:
             if is_locked(error):
+                self._waited += 1
                 self._held |= {row.key: error for row in rows}
             raise
+
+    async def _refuse_held(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            if await self._writes.is_held(row.key):
+                self._held[row.key] = error = next(iter(self._held.values()))
+                raise error
 
 
 async def _execute(

@@ -40,6 +40,7 @@ class _Statements(NamedTuple):
     found: str
     write: str
     write_one: str
+    is_held: str
     forward: str
     backward: str
     due: str
@@ -63,6 +64,12 @@ _TEXTS = _Statements(
         " %s::bigint[], %s::bytea[], %s::bytea[], %s::bytea[], %s::bytea[], %s::bytea[])"
     ),
     write_one="SELECT {schema}.write_one(%s, %s, %s, %s, %s, %s)",
+    # By who has marked it, of which 32 bits are there. Of several who hold it none is told.
+    is_held=(
+        "SELECT txid_status(greatest(now - mod(now - x + 4294967296, 4294967296), 0)) FROM"
+        " (SELECT xmax::text::bigint AS x, txid_current() AS now"
+        " FROM {schema}.items WHERE partition = %s AND sort = %s) AS seen WHERE x <> 0"
+    ),
     forward=_RANGE.replace("{order}", "ASC"),
     backward=_RANGE.replace("{order}", "DESC"),
     due=(
@@ -136,6 +143,9 @@ class Rows(Backend):
             moves=moves,
         )
         return {rows[number - 1].key: body for number, body in stale}
+
+    async def is_held(self, key: Key) -> bool:
+        return await self._execute(self._texts.is_held, _key(key)) == [("in progress",)]
 
     async def _write_one(self, row: Row) -> dict[Key, bytes | None]:
         due, tag = row.place or (None, "")
