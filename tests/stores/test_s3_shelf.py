@@ -8,16 +8,18 @@ import random
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import parse_qsl
 
 import pytest
+from botocore.exceptions import ClientError
 
 from rewake.aws.wire import Answer, Lost, NotSent
-from rewake.errors import CheckpointUnreadable, StoreUnavailable
+from rewake.errors import CheckpointUnreadable, StoreError, StoreUnavailable
 from rewake.stores.bills import Bills
 from rewake.stores.blobs import of_lap
 from rewake.stores.cached import _place as cached_place
-from rewake.stores.s3.bucket import check_bucket
+from rewake.stores.s3.bucket import check_bucket, create_bucket
 from rewake.stores.s3.shelf import S3Shelf
 from rewake.testing.loop import VirtualLoop
 from tests.support.aws import bucket_name, whole_table
@@ -198,6 +200,26 @@ def test_a_bucket_elsewhere_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(account(), "client", lambda _: client)
     told = f"the bucket {name} is in eu-west-1, and this is us-east-1"
     assert check_bucket(account(), name) == [told]
+
+
+@pytest.mark.parametrize("code", ["BucketAlreadyOwnedByYou", "BucketAlreadyExists"])
+def test_a_bucket_that_another_deploy_makes_is_there(code: str) -> None:
+    """Two that make it at once: it is of both. One that is somebody else's is of neither."""
+
+    def refused(code: str, status: int) -> Mock:
+        told: Any = {
+            "Error": {"Code": code, "Message": ""},
+            "ResponseMetadata": {"HTTPStatusCode": status},
+        }
+        return Mock(side_effect=ClientError(told, "CreateBucket"))
+
+    client = Mock(head_bucket=refused("404", 404), create_bucket=refused(code, 409))
+    theirs: Any = Mock(client=Mock(return_value=client))
+    if code == "BucketAlreadyOwnedByYou":
+        assert create_bucket(theirs, "values") == []
+    else:
+        with pytest.raises(StoreError, match=r"values cannot be made: .*AlreadyExists"):
+            create_bucket(theirs, "values")
 
 
 def test_values_of_a_run_are_removed_in_bounded_steps() -> None:

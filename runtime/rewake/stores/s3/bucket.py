@@ -9,6 +9,7 @@ from rewake.errors import StoreError, StoreUnavailable
 
 _OLDEST = "us-east-1"
 """The region that a bucket is in if it says nothing, and that must not be named."""
+_OURS = "BucketAlreadyOwnedByYou"
 
 
 def create_bucket(account: Account, bucket: str) -> list[str]:
@@ -26,6 +27,8 @@ def create_bucket(account: Account, bucket: str) -> list[str]:
         try:
             client.create_bucket(Bucket=bucket, **more)
         except (BotoCoreError, ClientError) as error:
+            if _OURS in str(error):  # somebody else makes it at the same time
+                return []
             raise StoreError(f"the bucket {bucket} cannot be made: {error}") from error
         return [f"the bucket {bucket}"]
     return []
