@@ -332,4 +332,8 @@ def test_what_is_no_value_is_not_listed() -> None:
     script = Script(page(others, "true"), page(["a/b/r/n", others[0]], "false"))
     assert play(script, lambda shelf: shelf.listed(("", ""), 4)) == [("r", "n")]
     assert "start-after=a%2Fb%2F2026" in script.asked[1][1]
+    assert "max-keys=1000" in script.asked[1][1]  # of what is others' there may be very much
     assert play(Script(page(others, "false")), lambda shelf: shelf.listed(("", ""), 4)) == []
+    own = page([f"a/b/r/{number}" for number in range(9)], "false")
+    found = play(Script(page(others, "true"), own), lambda shelf: shelf.listed(("", ""), 4))
+    assert found == [("r", str(number)) for number in range(4)]

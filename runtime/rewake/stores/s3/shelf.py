@@ -114,15 +114,15 @@ class S3Shelf:
     async def listed(self, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
         """The values that there are, by run and name, behind this one: for who copies them."""
         begin = "/".join([*self._key("", "")[:-2], ""]) if self._prefix else ""
-        behind = "/".join(self._key(*after)) if after[0] else ""
+        behind, size = "/".join(self._key(*after)) if after[0] else "", limit
         while True:
-            keys, more = await self._list(begin, limit, behind)
-            # A bucket may have what is of other apps, and of no app at all.
+            keys, more = await self._list(begin, size, behind)
+            # A bucket may have what is of other apps, and of no app at all: perhaps very much.
             parts = [key.removeprefix(begin).split("/") for key in keys]
             found = [(each[0], each[1]) for each in parts if len(each) == 2 and all(each)]
             if found or not more:
-                return found
-            behind = keys[-1]
+                return found[:limit]
+            behind, size = keys[-1], _LISTED
 
     async def _list(self, begin: str, limit: int, behind: str = "") -> tuple[list[str], bool]:
         """Some of the keys that begin so, behind this one. And whether there are more."""
