@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
 from rewake import AsyncClient, Client, callback, task, workflow
 from rewake.errors import (
@@ -320,6 +320,25 @@ def test_what_cannot_be_joined_is_refused(address: str, monkeypatch: pytest.Monk
 
     monkeypatch.setenv("REWAKE_SECRET", SECRET)
     monkeypatch.setenv("REWAKE_DB", address)
+    asyncio.run(main())
+
+
+def test_what_makes_connections_is_none(address: str) -> None:
+    """An engine, a pool, and a session of another database: each is told what is wanted."""
+    engine = sqlalchemy.create_engine(plain(address, "postgresql+psycopg"))
+    made = (engine, sessionmaker(engine), Session(sqlalchemy.create_engine("sqlite://")))
+
+    async def main() -> None:
+        async with AsyncClient() as client, asyncpg.create_pool(plain(address)) as pool:
+            with pytest.raises(UsageError, match="and not Pool"):
+                await client.with_options(connection=pool).start(pay, Order(1))
+
+    with Client() as client:
+        for each, told in zip(made, ("Engine", "sessionmaker", "one of sqlite"), strict=True):
+            with pytest.raises(UsageError, match=f"asyncpg or SQLAlchemy, and not {told}"):
+                client.with_options(connection=each).start(pay, Order(1))
+    made[2].close()
+    engine.dispose()
     asyncio.run(main())
 
 

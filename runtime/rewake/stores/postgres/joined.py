@@ -96,7 +96,11 @@ def _execute(connection: Any) -> _Asked:
     for name, make in _MAKERS.items():
         if name in kinds:
             return make(connection)
-    raise UsageError(f"{_FOREIGN} {type(connection).__qualname__}")
+    raise _foreign(connection)
+
+
+def _foreign(connection: Any) -> UsageError:
+    return UsageError(f"{_FOREIGN} {type(connection).__qualname__}")
 
 
 def _of_psycopg(connection: Any) -> _Asked:
@@ -104,7 +108,7 @@ def _of_psycopg(connection: Any) -> _Asked:
     from psycopg.rows import tuple_row  # noqa: PLC0415
 
     if not isinstance(connection, psycopg.Connection | psycopg.AsyncConnection):
-        raise UsageError(f"{_FOREIGN} {type(connection).__qualname__}")
+        raise _foreign(connection)
     status, known = connection.info.transaction_status, psycopg.pq.TransactionStatus
     if connection.autocommit and status == known.IDLE:
         raise UsageError(_NO_TRANSACTION)
@@ -128,6 +132,8 @@ def _of_psycopg(connection: Any) -> _Asked:
 
 
 def _of_asyncpg(connection: Any) -> _Asked:
+    if not hasattr(connection, "is_in_transaction"):  # a pool of them
+        raise _foreign(connection)
     if not connection.is_in_transaction():
         raise UsageError(_NO_TRANSACTION)
 
@@ -145,12 +151,16 @@ def _of_sqlalchemy(connection: Any) -> _Asked:
     if options.get("isolation_level") == "AUTOCOMMIT":
         raise UsageError(_NO_TRANSACTION)
     is_session = hasattr(connection, "add_all")
+    if not is_session and not hasattr(connection, "exec_driver_sql"):  # an engine
+        raise _foreign(connection)
 
     async def execute(statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         # A connection has an attribute of that name too: the driver's, or one that raises.
         joined = connection.connection() if is_session else connection
         if is_session and asynchronous:
             joined = await joined
+        if joined.dialect.name != "postgresql":
+            raise UsageError(f"{_FOREIGN} one of {joined.dialect.name}")
         # An engine may be so as a whole, and what a session has is known only now.
         driven = getattr(getattr(joined, "sync_connection", joined), "connection", None)
         if getattr(driven, "autocommit", False):
