@@ -11,6 +11,7 @@ import pytest
 
 from rewake.cli.remote import keeping
 from rewake.cli.remote.client import Client as Asks
+from rewake.cli.remote.pages import history_of
 from rewake.errors import StuckError
 from tests.cli.shell import Command, Shell
 from tests.cli.test_server_commands import Client, serving
@@ -90,14 +91,13 @@ def test_a_run_that_cannot_be_read_keeps_no_other_from_being_exported(
     """It is named, and the exit code says that there was one."""
     start = ("start", "paused", "--input", '{"seconds": 0}', "--tenant", "half")
     runs = [client.rewake(*start).stdout.strip() for _ in range(3)]
-    read = keeping.history_of
 
-    async def history_of(asks: Asks, run: str) -> dict[str, Any]:
+    async def read(asks: Asks, run: str) -> dict[str, Any]:
         if run == runs[1]:
             raise StuckError("its key is gone")
-        return await read(asks, run)
+        return await history_of(asks, run)
 
-    monkeypatch.setattr(keeping, "history_of", history_of)
+    monkeypatch.setattr(keeping, "history_of", read)
     file = tmp_path / "half.jsonl"
     found = client.rewake("runs", "export", "--tenant", "half", "-o", str(file))
     assert found.exit_code == 4

@@ -20,6 +20,7 @@ from rewake.errors import (
     ScheduleNotFound,
 )
 from rewake.http import admission, schedules
+from rewake.http.cursors import next_cursor
 from rewake.testing.clock import EPOCH
 from tests.client.transport import InProcess
 from tests.support.asgi import served
@@ -210,10 +211,12 @@ def test_a_cursor_names_no_schedule_of_others(
         monkeypatch.setattr(admission, "principal_in", lambda _: limited)
         monkeypatch.setattr("rewake.client.schedules.PAGE", 1)
         cursors: list[str] = []
-        read = schedules.next_cursor
-        monkeypatch.setattr(
-            schedules, "next_cursor", lambda sort: cursors.append(str(sort)) or read(sort)
-        )
+
+        def noted(sort: str | None) -> str | None:
+            cursors.append(str(sort))
+            return next_cursor(sort)
+
+        monkeypatch.setattr(schedules, "next_cursor", noted)
         found = [each["name"] async for each in client.schedules.list()]
         assert found == ["b0-mine", "b1-mine", "b2-mine"]
         assert cursors == ["Z#b0-mine", "Z#b1-mine", "None"]

@@ -141,7 +141,19 @@ def _behind(value: Any) -> Iterator[Any]:
         yield from value
 
 
-_SEEN_THROUGH = (str, int, float, bytes, dict, list, tuple, set, frozenset, type, types.FunctionType)
+_SEEN_THROUGH = (
+    str,
+    int,
+    float,
+    bytes,
+    dict,
+    list,
+    tuple,
+    set,
+    frozenset,
+    type,
+    types.FunctionType,
+)
 
 
 def _key(name: object) -> str:

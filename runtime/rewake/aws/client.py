@@ -109,9 +109,8 @@ class AwsClient:
 
     def _found(self) -> SignedWire:
         with self._finding:  # one for all requests that come first: each has its connections
-            if self._wire is None:
-                self._wire = _wire_to(self._service)
-            return self._wire
+            self._wire = wire = self._wire or _wire_to(self._service)
+            return wire
 
     async def close(self) -> None:
         """Close the connections."""

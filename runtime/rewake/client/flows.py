@@ -91,9 +91,7 @@ class Options:
         return self.if_running in (None, "attach") and self.if_finished in (None, "attach")
 
 
-def start(
-    manner: Manner, workflow: str, body: bytes, options: Options
-) -> Flow[tuple[Reply, bool]]:
+def start(manner: Manner, workflow: str, body: bytes, options: Options) -> Flow[tuple[Reply, bool]]:
     """Start a run, which may be there already; and whether this has made it.
 
     A run of an id that was made up here is new, also where the answer to a first one got lost.
