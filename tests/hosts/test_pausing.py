@@ -108,3 +108,19 @@ def test_what_is_claimed_as_its_time_is_over_is_released() -> None:
         assert [each.name for each in bench.mail.sent] == ["work"]
 
     in_function([work, works], body)
+
+
+def test_a_message_that_came_twice_and_is_late_leaves_the_attempt_alone() -> None:
+    """It waits for room while the other one carries the task out, which has more time."""
+
+    async def body(bench: Bench) -> None:
+        runs = [await bench.start("works", seconds=50) for _ in range(2)]
+        for _ in runs:
+            await bench.deliver()
+        (first, second), bench.mail.sent = bench.mail.sent, []
+        given = ((first, LONG), (second, LONG), (second, 70))
+        await asyncio.gather(*(bench.handle(*each) for each in given))
+        assert [(await bench.engine.get(each)).state for each in runs] == [RunState.DONE] * 2
+        assert bench.loop.seconds < 110
+
+    in_function([work, works], body, tasks=1)

@@ -245,6 +245,8 @@ class Services:
     """The context variables that were set when it was opened."""
     attempts: dict[tuple[str, str], str] = field(default_factory=dict)
     """By run and key: the claim under which this process carries a task out."""
+    attempted_by: dict[str, asyncio.Task[Any] | None] = field(default_factory=dict)
+    """By claim: the task of the event loop that has begun that, as `TurnHere.by`."""
     queued: dict[tuple[str, str], int] = field(default_factory=dict)
     """By run and key: the round of a task whose message waits here for a slot."""
     waiters: dict[str, set[asyncio.Future[Outcome | None]]] = field(default_factory=dict)
@@ -374,6 +376,16 @@ class Services:
         if task.tag or task.terms is not FREE:
             return msgspec.structs.replace(made, tag=task.tag, terms=task.terms)
         return made
+
+    def note_attempt(self, here: tuple[str, str], owner: str) -> None:
+        """Note that this process carries a task out under a claim, perhaps one that it makes."""
+        self.attempts[here], self.attempted_by[owner] = owner, asyncio.current_task()
+
+    def forget_attempt(self, here: tuple[str, str], owner: str) -> None:
+        """Note that it does so no more."""
+        self.attempted_by.pop(owner, None)
+        if self.attempts.get(here) == owner:
+            del self.attempts[here]
 
     def free_slots(self) -> int:
         """How many more attempts at tasks can begin here at once."""

@@ -135,7 +135,7 @@ class Attempts:
         claim = services.task_claim(invocation.run, invocation)
         if stay is not None:
             claim = msgspec.structs.replace(claim, apart=True)
-        services.attempts[here] = claim.owner
+        services.note_attempt(here, claim.owner)
         try:
             if invocation.terms.limits:
                 return await self._begin_limited(claim, invocation, stay)
@@ -198,15 +198,14 @@ class Attempts:
         taken for one that came twice.
         """
         self._services.beats.end(owner)
-        if self._services.attempts.get(here) == owner:
-            del self._services.attempts[here]
+        self._services.forget_attempt(here, owner)
         if (asked := self._next.pop(here, None)) is not None:
             await self._send_again(*asked)
 
     async def carry_out(self, invocation: Invocation, operation: Operation) -> None:
         """Carry out one attempt at a task that is claimed already, in a slot that is reserved."""
         here, owner = (operation.run, operation.key), operation.owner
-        self._services.attempts[here] = owner
+        self._services.note_attempt(here, owner)
         try:
             with _carrying(operation):
                 delivery = await self._held(operation, owner, invocation)

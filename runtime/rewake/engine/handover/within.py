@@ -123,8 +123,11 @@ async def _given_up(
     if here in services.queued:
         return same
     owner, turn = services.attempts.get(here), services.turns.get(run)
+    # Another message's, while this one waits for room or to be begun apart, is left alone.
     if turn is not None and turn.by is not task:
-        turn = None  # another message's, while this one waits for room or to be begun apart
+        turn = None
+    if owner is not None and services.attempted_by.get(owner) is not task:
+        owner = None
     try:
         if owner is not None:
             await _attempt_given_up(services, here, owner, task, _whole(seconds), share)
