@@ -175,6 +175,21 @@ def test_half_a_copy_is_not_copied(tmp_path: Path) -> None:
     assert contents(target) == ([], [])
 
 
+def test_a_target_that_is_open_takes_no_copy(grown: str, tmp_path: Path) -> None:
+    """A server that was started on it while it was empty would begin runs that are half there."""
+    target = str(tmp_path / "target.db")
+
+    async def opened() -> None:
+        table = SqliteTable(target, durable=False)
+        with pytest.raises(StoreUnsuitable, match=r"target\.db is open in another program"):
+            await asyncio.to_thread(copy, grown, target)
+        await table.close()
+
+    asyncio.run(opened())
+    assert contents(target) == ([], [])
+    assert copy(grown, target) is Exit.DONE
+
+
 def test_what_is_served_is_not_copied(grown: str, tmp_path: Path) -> None:
     """A process that holds a lease is found; so is a write while the copy goes on."""
     file, held = str(tmp_path / "held.db"), Process("p", "host:1", lease=2**49, due=2**49)

@@ -29,6 +29,7 @@ from rewake.streamed import LogBatch
 PAGE = 200
 """How many partitions, large values or items are read at once."""
 _BLOBS_AT_ONCE = 8
+_AGAIN = "stop what has it open, if anything does, empty it, and again"
 
 
 class Side(NamedTuple):
@@ -188,7 +189,7 @@ async def _compared(source: Side, target: Side) -> Copied:
             for (key, mine), other in zip(placed, theirs, strict=True):
                 if mine != other:
                     reason = f"{key.sort} of {key.partition} is not the same in {target.name}"
-                    raise StoreUnsuitable(f"{reason}: empty it, and again")
+                    raise StoreUnsuitable(f"{reason}: {_AGAIN}")
             days |= {key for key, item in placed if isinstance(item, Day)}
             found.items += sum(not isinstance(item, Day) for _, item in placed)
     async for each in _blobs(source.listing):
@@ -199,7 +200,7 @@ async def _compared(source: Side, target: Side) -> Copied:
         async for page in _items(target.table, partition):
             there += len(page)
     if there != found.items + len(days) + 1:  # and what says that it is a copy
-        raise StoreUnsuitable(f"{target.name} has more than {source.name}: empty it, and again")
+        raise StoreUnsuitable(f"{target.name} has more than {source.name}: {_AGAIN}")
     return found
 
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 from rewake.cli.exits import Exit, tell
 from rewake.clock import SystemClock
-from rewake.errors import ConfigError
+from rewake.errors import ConfigError, StoreUnsuitable
 from rewake.hosts.databases import (
+    Address,
     address_of,
     create_database,
+    file_of,
     open_database,
     open_to_read,
     values_of,
 )
 from rewake.stores.copying import Copied, Side, copied
+from rewake.stores.sqlite.file import real
 
 
 def copy(source: str, target: str) -> Exit:
@@ -24,6 +28,17 @@ def copy(source: str, target: str) -> Exit:
     found = asyncio.run(_copy(source, target))
     print(f"copied {found.items} items and {found.blobs} large values, and compared them all")
     return Exit.DONE
+
+
+def _refuse_if_open(target: Address) -> None:
+    """Raise `StoreUnsuitable` if another program has a file open: a server begins what arrives.
+
+    Who closes it last takes its log away. Of other kinds nobody can tell.
+    """
+    file = file_of(target)
+    if file is not None and Path(f"{real(file)}-wal").exists():
+        told = "what serves it would carry out what has arrived of a copy: stop that"
+        raise StoreUnsuitable(f"{target} is open in another program: {told}")
 
 
 async def _copy(source: str, target: str) -> Copied:
@@ -38,6 +53,7 @@ async def _copy(source: str, target: str) -> Copied:
         reader = open_to_read(from_)
         stack.push_async_callback(reader.table.close)
         await create_database(to)
+        _refuse_if_open(to)
         made = open_database(to)
         stack.push_async_callback(made.table.close)
         listed = open_to_read(to)
