@@ -306,6 +306,10 @@ def test_of_several_hosts_the_one_that_may_be_written_is_asked(address: str, own
         async with opened(both) as [table]:
             await table.put(H, HEADER)
             assert await table.get(H) == HEADER
+        reader = open_to_read(Address(both))
+        assert await reader.table.get(H) == HEADER
+        await reader.table.close()
+        assert not any("replica" in each for each in opening.check(rest_of(both)))
         chosen = Address(f"{both}&target_session_attrs=any")
         with pytest.raises(StoreUnsuitable, match="no tables of Rewake"):  # of the first
             open_database(chosen)

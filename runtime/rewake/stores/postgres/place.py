@@ -69,7 +69,8 @@ def _texts(listed: object) -> list[str]:
 def place_of(rest: str, *, writes: bool = True) -> Place:
     """The place that an address names; `rest` is what follows its scheme. Raises `ConfigError`.
 
-    Unless the address says which hosts will do, it must be one to write to, if `writes`.
+    Unless the address says which hosts will do, it must be one to write to, if `writes`, or if
+    there are several: whoever only reads may else have a replica alone.
     """
     if not rest.startswith("//"):
         raise ConfigError(f"this is no address of PostgreSQL: {_FORM}")
@@ -89,7 +90,8 @@ def place_of(rest: str, *, writes: bool = True) -> Place:
     if not _NAME.fullmatch(schema):
         told = f"{schema!r} is no name of a schema: lower-case letters, digits and _, 56 at most"
         raise ConfigError(told)
-    wanted = _WRITABLE if writes else _ANY
+    several = any("," in str(found.get(each, "")) for each in ("host", "hostaddr"))
+    wanted = _WRITABLE if writes or several else _ANY
     return Place(make_conninfo("", **{**_DEFAULTS, **wanted, **found}), schema)
 
 
