@@ -255,6 +255,20 @@ def test_a_message_that_meets_a_live_lease_is_put_back() -> None:
     queued(body, sweeps=False)
 
 
+def test_a_message_that_is_a_day_early_is_hidden_for_long() -> None:
+    """Its sender's clock was ahead. A queue hides none for more than twelve hours after it was
+    received, and refuses to; it would come again each half a minute, until it counts as dead.
+    """
+
+    async def body(bench: Bench, account: Account) -> None:
+        early = Invocation("r1", not_before=bench.engine.services.clock.now() + 86_400_000)
+        await account.sqs.queue(QUEUE).send([Outgoing(enveloped(SECRET, early, EPOCH))])
+        await asyncio.sleep(300)
+        assert [each.times for each in account.waiting] == [1]
+
+    queued(body)
+
+
 def test_a_long_task_keeps_its_message_hidden() -> None:
     """While a task runs its message is hidden, however long that takes, and it is deleted after."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -20,6 +21,8 @@ from rewake.aws.wire import TIMEOUT
 from rewake.errors import TransportUnavailable
 from rewake.records import Millis
 
+LONGEST_HIDDEN = 12 * 3600
+"""The most seconds for which a message is hidden after it was received, with all that is added."""
 LIMIT = 262_144
 """Bytes of a request that sends: what the strictest service takes."""
 REFUSED = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -37,6 +40,8 @@ class Held:
     notes: Mapping[str, Any]
     times: int = 0
     handle: str = ""
+    taken: float = 0.0
+    """When it was received last, in the loop's time."""
 
 
 @dataclass
@@ -126,8 +131,9 @@ class FakeSqs:
     def _hide(self, queue: list[Held], entries: list[dict[str, Any]]) -> dict[str, Any]:
         waits = {each["ReceiptHandle"]: each["VisibilityTimeout"] for each in entries}
         for each in queue:
-            if each.handle in waits:
-                each.visible = self._time() + waits[each.handle]
+            until = self._time() + waits.get(each.handle, math.inf)
+            if until <= each.taken + LONGEST_HIDDEN:  # else only this one is refused
+                each.visible = until
         return {}
 
     def _send(self, queue: list[Held], entries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -172,7 +178,8 @@ class FakeSqs:
         for each in taken:
             each.times += 1
             each.handle = f"{each.id}/{each.times}"
-            each.visible = self._time() + body["VisibilityTimeout"]
+            each.taken = self._time()
+            each.visible = each.taken + body["VisibilityTimeout"]
         return {"Messages": [self._given(each) for each in taken]}
 
     def _given(self, held: Held) -> dict[str, Any]:
@@ -192,7 +199,8 @@ class FakeSqs:
         """A message as Lambda gives it to a function, with which it is hidden from others."""
         held.times += 1
         held.handle = f"{held.id}/{held.times}"
-        held.visible = self._time() + hidden
+        held.taken = self._time()
+        held.visible = held.taken + hidden
         found = self._given(held)
         return {
             "messageId": found["MessageId"],

@@ -30,8 +30,10 @@ LONGEST_WAIT: Millis = 2_000
 LONGEST_AWAY: Millis = 900_000
 """The longest that a message stays away before it comes again."""
 
-LONGEST_HIDDEN = 12 * 3600
-"""The most seconds for which a queue hides a message that was received."""
+LONGEST_HIDDEN = 11 * 3600
+"""The most seconds for which a message is hidden: a queue counts twelve hours from its receipt on,
+and refuses what is longer.
+"""
 
 _FIRST_AWAY: Millis = 1_000
 _SKEW: Millis = 500  # How much earlier it may be by this clock than by that of who sent it.
