@@ -105,12 +105,12 @@ class AwsClient:
 
     async def find(self) -> SignedWire:
         """Find where the service is: it takes a while at first. Raises `ConfigError`."""
-        return self._wire or await asyncio.to_thread(self._found)
+        return await asyncio.to_thread(self._found) if self._wire is None else self._wire
 
     def _found(self) -> SignedWire:
         with self._finding:  # one for all requests that come first: each has its connections
-            self._wire = wire = self._wire or _wire_to(self._service)
-            return wire
+            self._wire = self._wire or _wire_to(self._service)
+            return self._wire
 
     async def close(self) -> None:
         """Close the connections."""
