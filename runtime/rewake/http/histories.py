@@ -81,7 +81,7 @@ async def operations(request: Request) -> Response:
     state = query_choice(request, "state", _OPERATION_STATES)
     columns = query_choice(request, "format", _FORMATS)
     header = await parts.engine.get(request.path_params["run"])
-    only = Only(kind, query.get("under", ""), query.get("q", ""))
+    only = Only(kind, key_meant(query.get("under", "")), query.get("q", ""))
     page = await _page(request, parts, header, Asked(LOOKED_AT, limit, only))
     shown = [each for each in page.operations if state in (None, each.state)]
     changed = [each for each in page.changed if state in (None, each.state)]
