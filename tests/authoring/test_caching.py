@@ -10,7 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta, timezone
 from math import inf, nan, sqrt
+from pathlib import Path, PureWindowsPath
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -276,6 +278,17 @@ def test_what_has_no_text_of_its_own_has_no_exact_digest(value: Any) -> None:
     with pytest.raises(Indistinct) as caught:
         exact_digest({"one": 1, "value": value})
     assert caught.value.where == "value"
+
+
+@pytest.mark.parametrize("one", [UUID(int=1), Path("/a"), PureWindowsPath("a/b")])
+def test_ids_and_paths_are_told_by_their_text(one: Any) -> None:
+    """Whatever they have made of it meanwhile, such as their hash; another one is another."""
+    same = exact_digest({"x": Point(1, one)})
+    assert len({one, copy.copy(one)}) == len({str(one)})  # that makes hashes, which paths keep
+    assert exact_digest({"x": Point(1, one)}) == same
+    assert exact_digest({"x": Point(1, pickle.loads(pickle.dumps(one)))}) == same
+    others = [exact_digest({"x": Point(1, each)}) for each in (str(one), UUID(int=2), Path("/b"))]
+    assert len({same, *others}) == 4
 
 
 def test_values_that_differ_have_digests_that_differ() -> None:

@@ -27,7 +27,7 @@ from contextlib import suppress
 from decimal import Decimal
 from functools import cached_property, lru_cache
 from operator import itemgetter
-from pathlib import PurePath
+from pathlib import Path, PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -248,7 +248,7 @@ class _ExactWriter(_Writer):
 
 def _beside(value: Any, kind: type) -> dict[str, Any] | None:
     """What a value has beside its text or fields that can be told; None: more than that."""
-    if issubclass(kind, enum.Enum | type):
+    if issubclass(kind, enum.Enum | type) or kind in _TOLD_BY_TEXT:
         return {}
     state = object.__getstate__(value)
     parts = state if isinstance(state, tuple) else (state,)
@@ -260,6 +260,11 @@ def _beside(value: Any, kind: type) -> dict[str, Any] | None:
         return None
     return {name: item for name, item in told.items() if item}
 
+
+_TOLD_BY_TEXT = frozenset(
+    {uuid.UUID, PurePath, PurePosixPath, PureWindowsPath, Path, PosixPath, WindowsPath}
+)
+"""Types whose objects keep in slots what their text tells, and what they have made of it."""
 
 _OF_PYDANTIC = ("__pydantic_extra__", "__pydantic_private__")
 """What a model has beside its fields."""
