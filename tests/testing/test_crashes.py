@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import timedelta
 
 import pytest
 
 from rewake.errors import NonDeterminismError, UsageError
 from rewake.testing import Environment
+from rewake.testing.loop import VirtualLoop, for_ever
 from tests.testing import shop
 
 
@@ -71,3 +73,20 @@ def test_a_crash_that_cannot_be(how: dict[str, int]) -> None:
     """A commit is counted from 1, and one is named."""
     with Environment(shop) as server, pytest.raises(UsageError, match="counted from 1"):
         server.crash(**how)
+
+
+async def _is_cut_off() -> None:
+    made = for_ever()  # and not awaited yet, as its process dies
+    await for_ever()
+    await made
+
+
+def test_what_a_crash_cuts_off_warns_of_nothing() -> None:
+    """Else a test that makes its warnings errors would fail by a crash that it asked for."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loop = VirtualLoop()
+        loop.create_task(_is_cut_off())
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        loop.close()

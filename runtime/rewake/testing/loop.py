@@ -16,6 +16,7 @@ import asyncio.events
 import contextvars
 import heapq
 import sys
+import warnings
 from asyncio import tasks as asyncio_tasks
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
@@ -271,11 +272,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def close(self) -> None:
         """End every coroutine that was cut off, so that the collector finds nothing to say."""
-        for task in self._made:
-            if not task.done():
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
-                with suppress(BaseException):
-                    task.get_coro().close()
+        # What one of them had made and not awaited yet, as its process died, is no mistake of its.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            for task in self._made:
+                if not task.done():
+                    task._log_destroy_pending = False  # type: ignore[attr-defined]
+                    with suppress(BaseException):
+                        task.get_coro().close()
         self._made.clear()
         self._ready.clear()
         self._scheduled.clear()
