@@ -16,7 +16,7 @@ from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.dispatchers.receiving import LONGEST_WAIT, Again, Done, Receiver
 from rewake.dispatchers.routes import Router
 from rewake.dispatchers.sqs import SqsDispatcher
-from rewake.errors import InvalidInput
+from rewake.errors import InvalidInput, TransportUnavailable
 from rewake.hosts.lambda_events import (
     AHEAD,
     handle_invoke,
@@ -279,6 +279,26 @@ def test_a_sweep_sends_what_is_due_before_the_next() -> None:
         # Nobody has taken those that are overdue, so they are sent again.
         assert sorted(delay for *_, delay in sent) == [0, 0, 0, 0, 59, 59]
         assert AHEAD > 60_000
+
+    called(body)
+
+
+def test_a_queue_that_does_not_answer_takes_no_function_its_time() -> None:
+    """What cannot be sent is left to due times: a function that waited for that would be killed."""
+
+    async def body(bench: Bench, account: Account) -> None:
+        async def silent(*_: Any, **__: Any) -> dict[str, Any]:
+            await asyncio.sleep(12)  # four tries of three seconds
+            raise TransportUnavailable("sqs did not answer", passes=True)
+
+        account.sqs.json = silent  # type: ignore[method-assign]
+        await bench.engine.services.dispatcher.dispatch([Invocation(f"r{n}") for n in range(400)])
+        begun = bench.seconds
+        await bench.engine.rest(2)
+        assert bench.seconds - begun == pytest.approx(2, abs=0.1)
+        begun = bench.seconds
+        await bench.engine.rest(0)
+        assert bench.seconds - begun == pytest.approx(1, abs=0.1)
 
     called(body)
 

@@ -65,6 +65,7 @@ from rewake.stores.table import Due, Table
 log = logging.getLogger("rewake.engine")
 
 _DIGITS = string.digits + string.ascii_letters
+_LAST_WORD = 1.0  # Seconds for what is sent by who has used up its time.
 
 
 class Engine(Runs):
@@ -288,7 +289,8 @@ class Engine(Runs):
     async def rest(self, seconds: float) -> None:
         """Come to rest: hold nothing, and have nothing to send, for the process may stand still.
 
-        Work under way may end within so many seconds; then it is released.
+        Work under way may end within so many seconds; then it is released. What is to be sent has
+        a moment more.
         """
         services, loop = self._services, asyncio.get_running_loop()
         until = loop.time() + seconds
@@ -297,7 +299,9 @@ class Engine(Runs):
         await services.work.rest(until - loop.time())
         await services.claims.sweep(0)
         await services.heart.rest()
-        await services.dispatcher.flush()
+        with suppress(TimeoutError):  # what cannot be sent by then is found by its due time
+            async with asyncio.timeout_at(max(until, loop.time() + _LAST_WORD)):
+                await services.dispatcher.flush()
 
     async def settle(self, seconds: float) -> None:
         """Wait for what is due soon, and for work under way, at most so many seconds."""
