@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sqlite3
 import sys
 import threading
@@ -121,6 +122,31 @@ def test_who_waits_with_one_that_is_cancelled_is_answered(tmp_path: Path) -> Non
         await table.close()
 
     asyncio.run(main())
+
+
+def test_an_error_of_who_was_cancelled_is_told_to_nobody(tmp_path: Path) -> None:
+    """The loop would else log that it was never asked for, with its traceback."""
+    told: list[Any] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, about: told.append(about))
+        table = SqliteTable(tmp_path / "a.db")
+
+        async def fails() -> None:
+            raise ValueError("its own")
+
+        cancelled = asyncio.ensure_future(table.together(fails))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
+        assert cancelled.cancelled()
+        await table.close()
+        del cancelled
+        gc.collect()
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert told == []
 
 
 @pytest.mark.parametrize("thrown_away", [True, False])

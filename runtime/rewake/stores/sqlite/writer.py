@@ -97,7 +97,11 @@ class Writer:
                 loop.call_soon(self._commit_near)
             self._waiting.append(job)
             if first:  # Its turn comes right behind that: it is not woken by one more.
-                await asyncio.sleep(0)
+                try:
+                    await asyncio.sleep(0)
+                except BaseException:
+                    job.future.cancel()  # nobody is to be told of an error
+                    raise
         else:
             self._enqueue([job])
         return await job.future
