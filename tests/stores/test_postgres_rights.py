@@ -1,4 +1,4 @@
-"""A PostgreSQL database whose tables belong to another role than the one that serves from them."""
+"""A PostgreSQL database of somebody's: his settings, and another role than the one that serves."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from rewake.cli.local.watch import watch
 from rewake.cli.told import Teller
@@ -20,6 +21,24 @@ from rewake.stores.postgres.place import place_of
 from tests.support.postgres import cluster, needs_postgres, rest_of
 
 pytestmark = needs_postgres
+
+
+def test_what_libpq_s_variables_say_is_not_said_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in `psql`: a slow network has its time, and a session the name that people look for."""
+    ours = conninfo_to_dict(place_of("//h/db").conninfo)
+    assert (ours["connect_timeout"], ours["target_session_attrs"]) == ("5", "read-write")
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "30")
+    monkeypatch.setenv("PGTARGETSESSIONATTRS", "any")
+    left = conninfo_to_dict(place_of("//h/db").conninfo)
+    assert ours.keys() - left.keys() == {"connect_timeout", "target_session_attrs"}
+    monkeypatch.setenv("PGAPPNAME", "shop")
+    named = "SELECT current_setting('application_name')"
+    place = place_of(rest_of(cluster().address("any")))
+    with opening.connected(place) as connection:
+        assert connection.execute(named).fetchone() == ("shop",)
+    monkeypatch.delenv("PGAPPNAME")
+    with opening.connected(place) as connection:
+        assert connection.execute(named).fetchone() == ("rewake",)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ variables. Whatever is told of a place is told without its password.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -27,7 +28,7 @@ _FORM = (
     " (in a password @ is %40, / is %2F and ? is %3F)"
 )
 _DEFAULTS = {
-    "application_name": "rewake",
+    "fallback_application_name": "rewake",
     "connect_timeout": "5",
     # A server that is gone without a word is noticed while an answer is waited for.
     "tcp_user_timeout": "10000",
@@ -35,7 +36,11 @@ _DEFAULTS = {
     "keepalives_interval": "5",
     "keepalives_count": "3",
 }
-
+_VARIABLES = {
+    "connect_timeout": "PGCONNECT_TIMEOUT",
+    "target_session_attrs": "PGTARGETSESSIONATTRS",
+}
+"""What the environment may say of these instead."""
 
 _ANY = {"target_session_attrs": "any"}
 _WRITABLE = {"target_session_attrs": "read-write"}
@@ -92,7 +97,10 @@ def place_of(rest: str, *, writes: bool = True) -> Place:
         raise ConfigError(told)
     several = any("," in str(found.get(each, "")) for each in ("host", "hostaddr"))
     wanted = _WRITABLE if writes or several else _ANY
-    return Place(make_conninfo("", **{**_DEFAULTS, **wanted, **found}), schema)
+    ours = {**_DEFAULTS, **wanted}
+    for said in [name for name, variable in _VARIABLES.items() if os.environ.get(variable)]:
+        del ours[said]
+    return Place(make_conninfo("", **{**ours, **found}), schema)
 
 
 def _refuse_password_as_it_is(place: str) -> None:
