@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -51,6 +52,22 @@ def test_a_model_is_what_the_body_gets(hint: Any, given: Any, wanted: Any) -> No
         assert type(got) is type(back) is type(wanted)
 
     virtually([takes(hint)], body, cached=0)
+
+
+@dataclass
+class Twin:
+    """It looks as a `Line` does."""
+
+    sku: str
+    due: datetime
+
+
+@pytest.mark.parametrize("given", [MADE, Twin("a", MADE.due)], ids=str)
+def test_an_object_of_a_member_of_a_union_stays_what_it_is(given: Any) -> None:
+    """A body gives it to a child as an object, which may look like one of another member."""
+    got = takes(Line | Twin | None).arguments({"value": given, "others": [given]})
+    assert got == {"value": given, "others": [given]}
+    assert type(got["value"]) is type(got["others"][0]) is type(given)
 
 
 @pytest.mark.parametrize(

@@ -203,11 +203,13 @@ class Converters:
         if all(_is_pydantics(each) for each in members if each is not types.NoneType):
             return _by_pydantic(_either(members))
         scalars = [each for each in _SCALARS if each in members]
+        classes = [typing.get_origin(each) or each for each in members]
         names = ", ".join(_named(each) for each in members)
 
         def convert(value: Any, path: str, strict: bool) -> Any:
-            if type(value) in scalars:
-                return value
+            kind = type(value)
+            if kind in scalars or (kind in classes and kind.__module__ != "builtins"):
+                return value  # the latter is an object of a member already
             made, refused = _tried(converters, value, path, strict)
             if not made and len(refused) == 1:
                 raise refused[0]
