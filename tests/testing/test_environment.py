@@ -411,3 +411,14 @@ def test_a_run_that_another_one_tells_waits_for_its_timers(by: str, waits_for: s
         (other,) = server.list(workflow="begun")
         assert server.result(other["id"]) == "begun"
         assert server.now == START + timedelta(seconds=110)
+
+
+def test_an_environment_that_is_closed_says_so() -> None:
+    """Closed again, as by `with` behind a `close()`, it stays so; all else is refused."""
+    with Environment(shop) as server:
+        server.close()
+        for ask in (lambda: server.start(shop.trial, "ada"), lambda: server.advance(1)):
+            with pytest.raises(UsageError, match="this test environment is closed"):
+                ask()
+        with pytest.raises(UsageError, match="closed"):
+            server.crash()

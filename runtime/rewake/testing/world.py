@@ -82,6 +82,7 @@ class World:
 
     def crash(self) -> None:
         """End the process where it stands, and begin another."""
+        self._check_open()
         self.process.die()
         self._crash, self._sweep, self._swept = None, None, -1
         self.process = self._begin()
@@ -181,9 +182,18 @@ class World:
         return task.result()
 
     def _begun(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        try:
+            self._check_open()
+        except UsageError:
+            work.close()
+            raise
         self._jumps = self._looks = self._pauses = 0
         task: asyncio.Task[T] = self.loop.create_task(work)
         return task
+
+    def _check_open(self) -> None:
+        if self.loop.is_closed():
+            raise UsageError("this test environment is closed")
 
     def _run(self, task: asyncio.Task[Any]) -> None:
         """Let the world go on until this is done, or it is time for others in the test."""
@@ -287,7 +297,10 @@ class World:
         """Close the process, and end what goes on.
 
         Unless `quiet`, what can be done at this moment is done before, and what failed is raised.
+        One that is closed stays so.
         """
+        if self.loop.is_closed():
+            return
         try:
             if not quiet:
                 self.drive(self.settled())
