@@ -119,7 +119,7 @@ QUERY: Mapping[str, Parameter] = {
     "id": Parameter(text(pattern="^.{1,128}$"), "The id of the new run."),
     "if_finished": Parameter(_values(IfFinished), "What to do if the run of the key has ended."),
     "if_running": Parameter(_values(IfRunning), "What to do if the run of the key goes on."),
-    "key": Parameter(text(), "Only runs of this idempotency key, the newest first, on one page."),
+    "key": Parameter(text(), "Only runs of this idempotency key, the newest first."),
     "kind": Parameter(_values(Kind), "Only those of this kind."),
     "label": Parameter(text(), "Labels, as `name=value`, several with commas: all of them."),
     "level": Parameter(text(enum=[*histories.LEVELS]), "Only lines of this level."),
