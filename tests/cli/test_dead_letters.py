@@ -52,6 +52,9 @@ def test_they_are_listed(asked: list[tuple[Any, ...]], capsys: pytest.CaptureFix
     told = capsys.readouterr()
     assert ("m1" in told.out, "nobody could read it" in told.out) == (True, True)
     assert told.err == "there may be more: --limit 2\n"
+    for limit, more in ((150, ": --limit 200"), (200, "")):  # a command lists no more
+        assert dead_letters.listing("http://x", False, limit) is Exit.DONE
+        assert capsys.readouterr().err == f"there may be more{more}\n"
     assert dead_letters.listing("http://x", True, 1) is Exit.DONE
     assert json.loads(capsys.readouterr().out)["messages"] == [MESSAGE]
     assert asked[0] == ("GET", ("dead-letters",), {"limit": 1})

@@ -21,6 +21,8 @@ Item = Mapping[str, Any]
 Columns = Sequence[tuple[str, Callable[[Item], str]]]
 """The head of each column, and the function that makes its cells."""
 
+LARGEST = 200
+"""The most items that `--limit` takes (`cli/options.py`)."""
 _UNBOUNDED = 10_000
 _STYLES = {
     "done": "green",
@@ -40,6 +42,11 @@ def show_list(columns: Columns, items: Iterable[Item], name: str) -> None:
         _print([head for head, _ in columns], rows)
     else:
         tell(f"no {name}")
+
+
+def tell_more(limit: int) -> None:
+    """Say that there may be more than so many, and how to see it, as far as that goes."""
+    tell("there may be more" + (f": --limit {min(2 * limit, LARGEST)}" if limit < LARGEST else ""))
 
 
 def show_facts(facts: Iterable[tuple[str, str]]) -> None:

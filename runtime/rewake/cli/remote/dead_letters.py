@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rewake.cli.columns import Columns, show_list, when
+from rewake.cli.columns import Columns, show_list, tell_more, when
 from rewake.cli.exits import Exit, tell
 from rewake.cli.output import write_json
 from rewake.cli.remote.client import Client
@@ -29,7 +29,7 @@ def listing(url: str | None, json: bool, limit: int) -> Exit:
         else:
             show_list(_MESSAGES, found["messages"], "messages")
             if found["more"]:
-                tell(f"there may be more: --limit {2 * limit}")
+                tell_more(limit)
         return Exit.DONE
 
     return Server(url, json).ask(call)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rewake.cli.columns import Columns, show_list, when
+from rewake.cli.columns import Columns, show_list, tell_more, when
 from rewake.cli.exits import Exit, tell
 from rewake.cli.output import write_json
 from rewake.cli.remote.client import Client
@@ -32,7 +32,7 @@ def listing(server: Server, limit: int) -> Exit:
         for code, fix in {each["reason"]["code"]: each["reason"]["fix"] for each in runs}.items():
             tell(f"{code}: {fix}")
         if found["more"]:
-            tell(f"there may be more: --limit {2 * limit}")
+            tell_more(limit)
         return Exit.DONE
 
     return server.ask(call)
