@@ -13,6 +13,7 @@ from tests.authoring.test_inputs import Cat, takes
 from tests.support.virtual import Bench, virtually
 
 pydantic = pytest.importorskip("pydantic")
+pytest.importorskip("pydantic.dataclasses")
 
 
 class Line(pydantic.BaseModel):  # type: ignore[misc, name-defined, unused-ignore]
@@ -27,6 +28,7 @@ class Order(pydantic.BaseModel):  # type: ignore[misc, name-defined, unused-igno
 LINE = {"sku": "a", "due": "2024-05-06T07:08:09Z"}
 MADE = Line(sku="a", due=datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC))
 POSITIVE = Annotated[int, pydantic.Field(gt=0)]
+SHORT = Annotated[bytes, pydantic.Field(max_length=9)]
 
 
 @pytest.mark.parametrize(
@@ -40,6 +42,10 @@ POSITIVE = Annotated[int, pydantic.Field(gt=0)]
         (Order | Line, LINE, MADE),
         (Line | Cat, {"name": "a"}, Cat("a")),
         (POSITIVE, 3, 3),
+        (SHORT, "YWJj", b"abc"),
+        (SHORT | None, "YWJj", b"abc"),
+        (list[SHORT], ["//79"], [b"\xff\xfe\xfd"]),
+        (pydantic.Base64Bytes, "YWJj", b"abc"),
     ],
     ids=str,
 )
@@ -52,6 +58,22 @@ def test_a_model_is_what_the_body_gets(hint: Any, given: Any, wanted: Any) -> No
         assert type(got) is type(back) is type(wanted)
 
     virtually([takes(hint)], body, cached=0)
+
+
+@pydantic.dataclasses.dataclass
+class Packed:
+    """Of pydantic, but for others a dataclass as any."""
+
+    inside: bytes
+
+
+@pytest.mark.parametrize(
+    ("hint", "given"), [(Packed, Packed(b"abc")), (SHORT, b"abc"), (Line, MADE)], ids=str
+)
+def test_an_object_that_a_body_gives_is_the_one_that_a_child_gets(hint: Any, given: Any) -> None:
+    """It is no JSON that would have to become one, in which bytes are written as a text."""
+    got = takes(hint).arguments({"value": given, "others": [given]})
+    assert got == {"value": given, "others": [given]}
 
 
 @dataclass

@@ -33,6 +33,7 @@ import msgspec
 from rewake.authoring.fields import Field, fields_of, substituted
 from rewake.authoring.misfits import NAMES_IN_PYDANTIC, lacking, misfit, msgspec_misfit
 from rewake.errors import AppError, InvalidInput
+from rewake.values.plain import plain_types
 
 Converter = Callable[[Any, str, bool], Any]
 """Converts a value, which stands at a path in the input, perhaps strictly."""
@@ -458,20 +459,31 @@ def _is_pydantics(hint: Any) -> bool:
 
 def _by_pydantic(hint: Any) -> Converter:
     """Convert as pydantic does with JSON."""
-    pydantic = sys.modules["pydantic"]
+    pydantic, config = sys.modules["pydantic"], {"val_json_bytes": "base64"}
     try:
-        adapter = pydantic.TypeAdapter(hint)
+        adapter = pydantic.TypeAdapter(hint, config=config if _has_bytes(hint) else None)
     except Exception as error:
         raise AppError(f"pydantic cannot make {_named(hint)} of JSON: {error}") from error
 
     def convert(value: Any, path: str, _strict: bool) -> Any:
         try:
-            body = msgspec.json.encode(value)
-        except Exception:  # an object already, given by an embedder
+            body = None if plain_types(value) is None else msgspec.json.encode(value)
+        except UnicodeEncodeError:
+            body = None
+        if body is None:  # an object already, given by a body or an embedder
             return _checked(lambda: adapter.validate_python(value), path)
         return _checked(lambda: adapter.validate_json(body), path)
 
     return convert
+
+
+def _has_bytes(hint: Any) -> bool:
+    """Whether it is of bytes with limits, which are base64 as all bytes are."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return any(map(_has_bytes, typing.get_args(hint)))
+    if typing.get_origin(hint) is not typing.Annotated or hint.__origin__ is not bytes:
+        return False
+    return not any(hasattr(each, _PYDANTICS[0]) for each in hint.__metadata__)
 
 
 def _checked(validate: Callable[[], Any], path: str) -> Any:
