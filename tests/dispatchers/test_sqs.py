@@ -15,16 +15,14 @@ from rewake import now, parallel, sleep, step, task, wait_for_approval, workflow
 from rewake.authoring.approval import Approval, Decision
 from rewake.aws.queue import Outgoing
 from rewake.dispatchers import sqs
-from rewake.dispatchers.receiving import TRIES
 from rewake.engine import services
 from rewake.engine.outside.approvals import Approvals
-from rewake.records import Invocation, Millis
+from rewake.records import Invocation
 from rewake.signing.envelopes import enveloped
 from rewake.signing.secret import Secret
 from rewake.testing.clock import EPOCH
 from tests.support.emptied import emptied
-from tests.support.queued import DEAD, QUEUE, Account, Function, cut_off
-from tests.support.sqs import LIMIT
+from tests.support.queued import QUEUE, Account, Function, cut_off
 from tests.support.virtual import SECRET, Bench, virtually
 
 ran: Counter[str] = Counter()
@@ -495,74 +493,6 @@ def test_what_nobody_signed_is_parked(drive: Callable[..., None]) -> None:
         assert not any("signature" in each.body for each in shown)
 
     drive(body)
-
-
-def test_the_largest_message_there_can_be_is_parked() -> None:
-    """Though there is no room in it for the reason: it would come again for as long as it lives."""
-
-    async def body(bench: Bench, account: Account) -> None:
-        await account.sqs.queue(QUEUE).send([Outgoing("x" * LIMIT)])
-        await asyncio.sleep(60)
-        assert not account.waiting
-        assert [len(each.body) for each in account.dead] == [LIMIT]
-
-    queued(body)
-
-
-def test_all_that_is_parked_is_sent_again_however_large() -> None:
-    """A request that sends has room for one of the largest, and for no other beside it."""
-
-    async def body(bench: Bench, account: Account) -> None:
-        dead = account.sqs.queue(DEAD)
-        texts = ["small", "x" * LIMIT, "another", *("y" * (LIMIT // 3) + end for end in "abcd")]
-        for each in texts:
-            await dead.send([Outgoing(each)])
-        letters = bench.engine.services.dispatcher.dead_letters
-        assert letters is not None
-        assert await letters.redrive(None) == len(texts)
-        assert sorted(each.body for each in account.waiting) == sorted(texts)
-        assert account.dead == []
-
-    queued(body, Account(consumes=False), sweeps=False)
-
-
-def test_a_message_whose_handler_fails_is_parked_in_the_end() -> None:
-    """It comes again a few times, later each time, and is then put where a person sees it; what is
-    sent again from there is as it was.
-    """
-    failing = True
-    seen: list[float] = []
-
-    async def handler(invocation: Invocation) -> Millis | None:
-        seen.append(asyncio.get_running_loop().time())
-        if failing:
-            raise RuntimeError("of a kind that nobody foresaw")
-        return None
-
-    async def body(bench: Bench, account: Account) -> None:
-        nonlocal failing
-        account.consumes = True  # what comes is for this one, and not for the engine
-        dispatcher = account(bench.engine.services.clock)
-        dispatcher.open(handler)
-        await dispatcher.dispatch([Invocation("poison", "key")])
-        await asyncio.sleep(40)
-        assert len(seen) == TRIES
-        assert not account.waiting
-        [parked], _ = await dispatcher.dead_letters.page(10)
-        assert (parked.run, parked.key) == ("poison", "key")
-        assert "RuntimeError" in parked.reason
-        assert "foresaw" not in parked.reason
-
-        failing = False
-        assert await dispatcher.dead_letters.redrive("another") == 0
-        assert await dispatcher.dead_letters.redrive(parked.id) == 1
-        await asyncio.sleep(2)
-        assert len(seen) == TRIES + 1
-        assert not account.waiting
-        assert not account.dead
-        await dispatcher.close()
-
-    queued(body, Account(consumes=False), sweeps=False)
 
 
 def test_a_queue_that_cannot_be_reached_holds_up_nothing(

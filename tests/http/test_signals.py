@@ -129,7 +129,7 @@ def test_a_name_that_nobody_waits_for_is_told(client: TestClient) -> None:
 
 @pytest.mark.parametrize("key", ["bank.in", "bank%252Ein"])
 def test_an_operation_is_found_by_its_key_spelled_out(client: TestClient, key: str) -> None:
-    """Of a name with a dot it need not be escaped; nor what a run is forked at, or is above others."""
+    """Of a name with a dot it need not be escaped; nor what a run is forked at, or is below."""
     run = started(client, "hears_a_bank")
     found = client.get(f"/v1/runs/{run}/operations/{key}").json()
     assert (found["key"], found["state"]) == ("bank%2Ein", "waiting")
