@@ -178,7 +178,9 @@ class KnownTag(msgspec.Struct, omit_defaults=True):
 
     tag: str
     until: Millis = 0
-    """Until when a server serves it, by the newest word of any."""
+    """Until when a server serves it, by the word of any that is good for longest."""
+    said: Millis = 0
+    """When that was said."""
 
 
 class Flood(msgspec.Struct, omit_defaults=True):

@@ -132,8 +132,9 @@ def test_a_task_that_no_server_takes_is_found() -> None:
         }
         assert found[0].reason.command == "rewake serve --tags gpu"
         services = bench.engine.services
-        soon = services.clock.now() + services.settings.lease
-        await services.store.known_tags.serve("gpu", soon, soon)
+        now = services.clock.now()
+        soon = now + services.settings.lease
+        await services.store.known_tags.serve("gpu", soon, now, soon)
         found, more = await overdue(services, 10)
         assert ([each.reason.code for each in found], more) == (["no-room"] * 3, False)
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -333,6 +334,27 @@ def test_who_waits_for_nobody_is_told_once(caplog: pytest.LogCaptureFixture) -> 
         await gpu.close()
         await bench.start("wide", n=2)
         await asyncio.sleep(60)
+        assert tags.missing == ["gpu"]
+
+    with caplog.at_level(logging.WARNING, "rewake.engine"):
+        virtually(members, body)
+
+
+def test_a_server_of_another_lease_is_believed(caplog: pytest.LogCaptureFixture) -> None:
+    """Its word is good for three leases of its own, as that of one on a host that stands still."""
+
+    async def body(bench: Bench) -> None:
+        short = bench._settings
+        bench._settings = replace(short, lease=6 * short.lease, tasks=1)
+        gpu = joined(bench, GPU)
+        tags = bench.engine.services.tags
+        for _ in range(3):
+            await bench.start("long", n=1)
+        await asyncio.sleep(40)
+        assert (begun["lasting"], tags.missing) == (2, [])  # and another one waits
+        assert not caplog.records
+        await gpu.close(0)
+        await asyncio.sleep(300)
         assert tags.missing == ["gpu"]
 
     with caplog.at_level(logging.WARNING, "rewake.engine"):

@@ -33,16 +33,16 @@ class KnownTags:
         """Note that there is this tag."""
         await self._again(lambda: self._table.put(tag_key(tag), KnownTag(tag), absent=True))
 
-    async def serve(self, tag: str, until: Millis, latest: Millis) -> None:
-        """Say that a server serves this tag until then, at least.
+    async def serve(self, tag: str, until: Millis, now: Millis, latest: Millis) -> None:
+        """Say now that a server serves this tag until then, at least.
 
-        What was said of a moment after `latest` was said before a clock was set back.
+        What was said after `latest` was said before a clock was set back.
         """
         behind = [[Check("until", "<=", until)], [Check("tag", "absent")]]
-        key, new, create = tag_key(tag), {"until": until}, KnownTag(tag)
+        key, new, create = tag_key(tag), {"until": until, "said": now}, KnownTag(tag)
         written = await self._again(
             lambda: self._table.update(key, when=behind, set=new, create=create)
         )
-        if not written.ok and written.item.until > latest:
+        if not written.ok and written.item.said > latest:
             same = [[Check("until", "=", written.item.until)]]
             await self._again(lambda: self._table.update(key, when=same, set=new))

@@ -110,7 +110,7 @@ class Tags:
         if self._known or self._served.every:
             until = now + LEASES * self._lease
             for tag in filter(None, self.looked_after):
-                await self._store.known_tags.serve(tag, until, until + self._lease)
+                await self._store.known_tags.serve(tag, until, now, now + self._lease)
             await self.look()
 
     async def look(self) -> None:
@@ -136,7 +136,8 @@ class Tags:
         return [tag for tag, due in zip(self.missing, waits, strict=True) if due]
 
     async def _is_missing(self, found: KnownTag, now: Millis) -> bool:
-        # Said of a moment that is further away, it was said before the clock was set back.
-        if self.looks_after(found.tag) or 0 <= found.until - now <= (LEASES + 1) * self._lease:
+        # Said later than now, it was said before the clock was set back. How long it is good for
+        # follows from the lease of who says it, which may be another one.
+        if self.looks_after(found.tag) or found.said - self._lease <= now <= found.until:
             return False
         return bool(await self._store.due(now - self._lease, limit=1, tag=found.tag))
