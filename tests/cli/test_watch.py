@@ -7,12 +7,19 @@ import re
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from rewake.cli.commands import app
+from rewake.cli.exits import Exit
+from rewake.cli.output import tell_failure, write_json
+from rewake.cli.remote import deliveries
+from rewake.cli.remote.client import Client
+from rewake.cli.remote.tables import run_details
 from rewake.cli.told import Teller
+from rewake.client.answers import Reply
 from tests.cli.shell import Command, Shell
 
 SECRET = "a secret that only tests may know"
@@ -105,6 +112,35 @@ def test_a_terminal_is_told_nothing_that_it_obeys(
     out = capsys.readouterr().out
     assert not {"\x1b", "\x9b"} & set(out)
     assert "\\x1b[31mred\\x9b1m" in out
+
+
+def test_nor_by_what_strangers_send(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A delivery's query and body, an approval's text, why a run failed: none of it is ours."""
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    hostile = "\x1b[2J\x9b1m"
+    found = {
+        "method": "POST", "hook": "a", "query": [["a", hostile]], "headers": [["b", hostile]],
+        "at": "2026-01-31T12:00:00Z", "verdict": "refused", "run": None, "reason": hostile,
+        "body": hostile,
+    }
+
+    async def get(*_: Any, **__: Any) -> Reply:
+        return Reply(200, found)
+
+    monkeypatch.setattr(Client, "get", get)
+    monkeypatch.setenv("REWAKE_TOKEN", "a-token")
+    assert deliveries.show("http://x", False, "strangers-1") is Exit.DONE
+    approval = {"key": "pay", "name": "pay", "description": hostile}
+    about = {"id": "r", "workflow": "main", "state": "suspended", "created": found["at"]}
+    run_details({**about, "updated": found["at"], "approvals": [approval]})
+    tell_failure("failed", {"type": "ValueError", "message": hostile})
+    write_json({"result": hostile})
+    told = "".join(capsys.readouterr())
+    assert told.count("\\x1b[2J\\x9b1m") == 6
+    assert ("\x1b[2J" in told, "\x9b" in told) == (False, False)
 
 
 def test_columns_stay_where_a_long_key_has_put_them(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,8 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rewake.cli.exits import tell
-from rewake.cli.output import harmless
+from rewake.cli.exits import harmless, tell
 
 Item = Mapping[str, Any]
 Columns = Sequence[tuple[str, Callable[[Item], str]]]

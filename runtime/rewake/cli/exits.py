@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+import unicodedata
 import warnings
 from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rewake.errors import (
     DecisionForbidden,
@@ -88,7 +89,20 @@ def complain(message: object) -> None:
 def tell(message: str) -> None:
     """Say something on stderr, which is for people."""
     with suppress(OSError):  # nobody reads it; the run matters more
-        print(message, file=sys.stderr, flush=True)
+        print(harmless(message, sys.stderr), file=sys.stderr, flush=True)
+
+
+def harmless(text: str, out: TextIO | None = None) -> str:
+    """The text, on a terminal without what that obeys: control characters are shown as escapes.
+
+    `out`: where it is written, if not to stdout.
+    """
+    if not (sys.stdout if out is None else out).isatty():
+        return text
+    return "".join(
+        each if each in "\n\t" or unicodedata.category(each) != "Cc" else f"\\x{ord(each):02x}"
+        for each in text
+    )
 
 
 def warn_in_lines() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from msgspec import Raw
 
-from rewake.cli.output import harmless
+from rewake.cli.exits import harmless
 from rewake.kinds import Kind
 from rewake.records import Millis
 from rewake.spelled import spelled

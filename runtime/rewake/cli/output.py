@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TextIO
 
 import msgspec
 
-from rewake.cli.exits import tell
+from rewake.cli.exits import harmless, tell
 
 
 @contextmanager
@@ -44,15 +43,5 @@ def write_json(value: Any, out: TextIO | None = None) -> None:
     body = msgspec.json.encode(value)
     if out.isatty():
         body = msgspec.json.format(body, indent=2)
-    out.write(body.decode() + "\n")
+    out.write(harmless(body.decode(), out) + "\n")
     out.flush()
-
-
-def harmless(text: str) -> str:
-    """The text, on a terminal without what that obeys: control characters are shown as escapes."""
-    if not sys.stdout.isatty():
-        return text
-    return "".join(
-        each if each in "\n\t" or unicodedata.category(each) != "Cc" else f"\\x{ord(each):02x}"
-        for each in text
-    )

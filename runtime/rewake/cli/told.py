@@ -7,8 +7,7 @@ from typing import Any
 
 import msgspec
 
-from rewake.cli.exits import STATES, Exit, tell
-from rewake.cli.output import harmless
+from rewake.cli.exits import STATES, Exit, harmless, tell
 from rewake.errors import UsageError
 from rewake.spelled import spelled
 from rewake.stores.told import Telling

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rewake.cli.columns import Columns, show_list, tell_more, when
-from rewake.cli.exits import Exit, tell
+from rewake.cli.exits import Exit, harmless, tell
 from rewake.cli.output import write_json
 from rewake.cli.remote.client import Client
 from rewake.cli.remote.runs import Server
@@ -44,7 +44,7 @@ def show(url: str | None, json: bool, id: str) -> Exit:
             write_json(found)
         else:
             tell(f"{when(found['at'])}: {found['reason']}")
-            print(found["message"])
+            print(harmless(found["message"]))
         return Exit.DONE
 
     return Server(url, json).ask(call)

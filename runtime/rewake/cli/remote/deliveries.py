@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rewake.cli.columns import Columns, when
-from rewake.cli.exits import Exit, complain, tell
+from rewake.cli.exits import Exit, complain, harmless, tell
 from rewake.cli.output import write_json
 from rewake.cli.remote.acting import moment_of
 from rewake.cli.remote.client import Client
@@ -85,4 +85,4 @@ def _show(found: Mapping[str, Any]) -> None:
     if found["body"] is None:
         tell(f"its body of {found['size']} bytes was not kept")
     else:
-        print(found["body"])
+        print(harmless(found["body"]))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rewake.cli.columns import Columns, show_list
-from rewake.cli.exits import STATES, Exit, tell
+from rewake.cli.exits import STATES, Exit, harmless, tell
 from rewake.cli.inputs import duration_from, moment_from, the_one
 from rewake.cli.output import tell_failure, write_json
 from rewake.cli.remote import tables
@@ -295,7 +295,7 @@ def approve(server: Server, run: str, key: str | None, answer: dict[str, Any]) -
         if server.json:
             write_json(found)
         else:
-            print(counted_line(found))
+            print(harmless(counted_line(found)))
         return Exit.DONE
 
     return server.ask(call)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewake.cli.columns import Columns, when
-from rewake.cli.exits import Exit, tell
+from rewake.cli.exits import Exit, harmless, tell
 from rewake.cli.lines import duration
-from rewake.cli.output import harmless, write_json
+from rewake.cli.output import write_json
 from rewake.cli.remote.acting import moment_of
 from rewake.cli.remote.client import Client
 from rewake.cli.remote.runs import Server, page_of

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from rewake.cli.columns import Columns
 from rewake.cli.exits import Exit, tell
-from rewake.cli.output import harmless, write_json
+from rewake.cli.output import write_json
 from rewake.cli.remote.client import Client
 from rewake.cli.remote.runs import Server, page_of
 from rewake.client.states import AsyncStates
@@ -51,7 +51,7 @@ def write(
         if json:
             write_json(found)
         else:
-            tell(f"state {harmless('/'.join(place))} is of version {found['version']}")
+            tell(f"state {'/'.join(place)} is of version {found['version']}")
         return Exit.DONE
 
     return Server(url, json).ask(call)
@@ -63,7 +63,7 @@ def remove(url: str | None, json: bool, name: str, key: str, tenant: str | None)
     async def call(client: Client) -> Exit:
         await AsyncStates(client).remove(name, key, tenant=tenant)
         if not json:
-            tell(f"state {harmless(f'{name}/{key}')} is removed")
+            tell(f"state {name}/{key} is removed")
         return Exit.DONE
 
     return Server(url, json).ask(call)

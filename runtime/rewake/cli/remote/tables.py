@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rewake.cli.columns import Columns, show_facts, when
+from rewake.cli.exits import harmless
 from rewake.cli.lines import HIDDEN, duration
-from rewake.cli.output import harmless
 from rewake.cli.remote.ballots import decided_lines, holders_of, open_lines
 from rewake.keyed import TURN
 from rewake.kinds import Kind
@@ -41,10 +41,10 @@ def run_details(
     show_facts(_facts(run, history, unread))
     for approval in run.get("approvals") or ():
         for line in open_lines(approval, run["id"], records.get(approval["key"])):
-            print(line)
+            print(harmless(line))
     for operation in history.get("operations", ()):
         for line in _told(operation, records.get(operation["key"])):
-            print(line)
+            print(harmless(line))
     retries(history)
     _why(run)
 
@@ -103,7 +103,7 @@ def retries(history: Mapping[str, Any]) -> None:
     for each in history.get("entries", ()):
         if each["type"] == "retried":
             forgot = f"; it forgot {', '.join(each['forgot'])}" if each.get("forgot") else ""
-            print(f"retried at {when(each['at'])}, after {_error(each)}{forgot}")
+            print(harmless(f"retried at {when(each['at'])}, after {_error(each)}{forgot}"))
 
 
 def _timer(run: Mapping[str, Any]) -> Any:
