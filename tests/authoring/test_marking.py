@@ -230,6 +230,19 @@ def test_a_difference_tells_no_secret() -> None:
     assert pins.compare(codec, {"pin": 4712, "amount": 1}, "k", recorded) == "pin differs"
 
 
+@task
+async def untyped(login):  # type: ignore[no-untyped-def]  # as people write
+    """What its argument is no type says."""
+
+
+def test_a_difference_tells_no_secret_of_an_object() -> None:
+    """Nor where its class alone marks it."""
+    codec = RunCodec(Secret("a secret of some length"), "r")
+    recorded = codec.encode([[Login("ann", "", 4711)], {}], key="k", purpose="call")
+    asked = {"login": Login("ann", "", 4712)}
+    assert untyped.compare(codec, asked, "k", recorded) == "login.pin differs"
+
+
 def shown(data: Any, *parts: str) -> Any:
     """What is shown of data."""
     return msgspec.json.decode(redacted(msgspec.Raw(msgspec.json.encode(data)), parts))

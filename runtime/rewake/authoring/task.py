@@ -25,7 +25,7 @@ from rewake.authoring.attempt import in_place
 from rewake.authoring.caching import caching_of
 from rewake.authoring.hints import return_hint, signature_of
 from rewake.authoring.limits import LimitOptions, Rules, rules_of
-from rewake.authoring.marking import hidden_in_call
+from rewake.authoring.marking import hidden_in_call, hidden_in_value
 from rewake.authoring.policy import Options, Policy, Seconds
 from rewake.errors import AppError, CheckpointUnreadable
 from rewake.kinds import Kind, Purpose
@@ -228,7 +228,8 @@ class Task(AsyncCallable, Generic[P, R_co]):
             with noting_dropped() as dropped:
                 *_, args, kwargs = codec.decode(recorded, key=key, purpose=Purpose.CALL)
             then = self.arguments(tuple(args), kwargs)
-            found = first_difference(then, asked, shown=not self.hidden)
+            hidden = self.hidden or hidden_in_value(then) or hidden_in_value(asked)
+            found = first_difference(then, asked, shown=not hidden)
             return found or (f"{dropped[0]} was taken away" if dropped else "")
         except Exception:
             return None
