@@ -230,6 +230,15 @@ def test_a_difference_tells_no_secret() -> None:
     assert pins.compare(codec, {"pin": 4712, "amount": 1}, "k", recorded) == "pin differs"
 
 
+def test_a_class_that_is_pickled_with_its_code_keeps_its_marks() -> None:
+    """One within a function is another class to who reads it, and marks what it did."""
+
+    local = dataclasses.make_dataclass("Local", [("pin", Annotated[int, secret])])
+    codec = RunCodec(Secret("a secret of some length"), "r")
+    stored = codec.encode(local(4711), key="k", purpose="result")
+    assert hidden_in_value(codec.decode(stored, key="k", purpose="result")) == ("/pin",)
+
+
 @task
 async def untyped(login):  # type: ignore[no-untyped-def]  # as people write
     """What its argument is no type says."""

@@ -37,6 +37,9 @@ class _Secret:
     def __repr__(self) -> str:
         return "secret"
 
+    def __reduce__(self) -> str:
+        return "secret"  # the one that there is, also in a class that is pickled with its code
+
 
 secret: Final = _Secret()
 """Marks what is secret: `Annotated[str, secret]`. It is hidden in the API, pages and the log."""
