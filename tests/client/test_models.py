@@ -9,7 +9,7 @@ from typing import Any
 
 import pydantic
 
-from rewake import workflow
+from rewake import updates, workflow
 from rewake.testing import Environment
 
 
@@ -110,3 +110,21 @@ def test_what_is_secret_in_a_model_is_hidden() -> None:
         shown = env.result(run.id)
         assert (shown["code"], shown["inside"]["code"]) == ("[redacted]", "[redacted]")
         assert "canary" not in str([*env.operations(run.id), *env.history(run.id), run.get()])
+
+
+@workflow
+async def answers() -> None:
+    async for request in updates("ask"):
+        request.accept(Note(noteText="x", code=pydantic.SecretStr("canary")))
+        return
+
+
+def test_what_is_secret_in_an_answer_is_hidden() -> None:
+    """Its sender is told what it is, and whoever looks at the run is not."""
+    with Environment(app(answers)) as env:
+        run = env.start(answers)
+        assert run.update("ask")["code"] == "canary"
+        run.result()
+        shown = str([*env.operations(run.id), *env.history(run.id)])
+        assert "noteText" in shown
+        assert "canary" not in shown

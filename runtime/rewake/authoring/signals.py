@@ -19,7 +19,7 @@ import msgspec
 
 from rewake.authoring.callback import fitted
 from rewake.authoring.conversion import Converter, Converters, as_it_is
-from rewake.authoring.marking import hidden_in
+from rewake.authoring.marking import hidden_in, hidden_in_value
 from rewake.authoring.policy import Seconds, positive
 from rewake.errors import CheckpointUnreadable, InvalidInput, NotInARun, StuckError, UsageError
 from rewake.kinds import Kind, OutcomeKind, Purpose
@@ -28,6 +28,7 @@ from rewake.replay.execution import Execution, current
 from rewake.replay.operation import operation
 from rewake.replay.program import Codec
 from rewake.values.data import encoded
+from rewake.values.pointers import pointer
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -111,7 +112,8 @@ class Update(Generic[T_co]):
         Raises `UsageError` if it was answered before, or in a step, or the value cannot be sent as
         JSON.
         """
-        self._answer(Answer(True, msgspec.json.decode(encoded(value))))
+        hidden = tuple(pointer("value") + path for path in hidden_in_value(value))
+        self._answer(Answer(True, msgspec.json.decode(encoded(value))), hidden)
 
     def reject(self, reason: str) -> None:
         """Answer that it is not done, and why; its sender sees an `UpdateRejected`.
@@ -120,7 +122,7 @@ class Update(Generic[T_co]):
         """
         self._answer(Answer(False, reason=str(msgspec.json.decode(encoded(reason)))))
 
-    def _answer(self, answer: Answer) -> None:
+    def _answer(self, answer: Answer, hidden: tuple[str, ...] = ()) -> None:
         execution = self._execution
         if current() is not execution:  # an attempt that is replayed would answer nothing
             told = "is answered in the body of its workflow, not in a step or after its end"
@@ -133,7 +135,9 @@ class Update(Generic[T_co]):
             Kind.ANSWER,
             f"{self._name}.answer",
             name=self.id,
-            args=lambda key: execution.codec.encode(told, key=key, purpose=Purpose.SIGNAL),
+            args=lambda key: execution.codec.encode(
+                told, key=key, purpose=Purpose.SIGNAL, hidden=hidden
+            ),
         )
 
     def __repr__(self) -> str:
