@@ -108,9 +108,11 @@ def test_a_key_finds_its_run() -> None:
         one = await client.signal_or_start(cart, "k", "add", Item("tea"), "ada")
         two = await client.signal_or_start(cart, "k", "add", Item(""), "bob")
         assert one.id == two.id
+        assert (one.is_new, two.is_new) == (True, False)
         assert await one.result() == ["ada", "tea"]
         three = await client.signal_or_start(cart, "k", "add", Item(""), "bob")
         assert three.id != one.id
+        assert three.is_new
         assert await three.result() == ["bob"]
         named: SignalOptions = {"input": {"customer": "eve"}, "id": "s", "tenant": "acme"}
         four = await client.signal_or_start("cart", "k", "add", Item(""), **named)

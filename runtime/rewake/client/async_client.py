@@ -364,7 +364,8 @@ class AsyncClient:
         """
         asked = flows.signalled_by_key(self.manner, workflow, key, name, value, args, kwargs)
         of = workflow if isinstance(workflow, Workflow) else None
-        return AsyncRun(self, (await self.do(asked))["run"], of, False, {})
+        view = await self.do(asked)
+        return AsyncRun(self, view["run"], of, view.get("started", False), {})
 
     async def publish(self, name: str, data: Any = None, *, id: str | None = None) -> View:
         """Publish an event: every run that waits for it goes on.

@@ -355,7 +355,8 @@ class Client:
         """
         asked = flows.signalled_by_key(self.manner, workflow, key, name, value, args, kwargs)
         of = workflow if isinstance(workflow, Workflow) else None
-        return Run(self, (self.do(asked))["run"], of, False, {})
+        view = self.do(asked)
+        return Run(self, view["run"], of, view.get("started", False), {})
 
     def publish(self, name: str, data: Any = None, *, id: str | None = None) -> View:
         """Publish an event: every run that waits for it goes on.

@@ -61,7 +61,7 @@ async def signal_or_start(request: Request) -> Response:
     given = shaped(await read_object(request, parts.limit), FirstSignal)
     door = Signals(parts.engine)
     with parts.load.starting():
-        header, kept, _ = await door.keep_or_start(
+        header, kept, new = await door.keep_or_start(
             name,
             key,
             request.path_params["signal"],
@@ -72,7 +72,7 @@ async def signal_or_start(request: Request) -> Response:
             tenant=tenant_of(request),
         )
     await tell_done(request, header)
-    return await _answered(request, door, kept, wait)
+    return await _answered(request, door, kept, wait, started=new)
 
 
 @takes_query("cursor", "limit", "unread")
@@ -103,19 +103,22 @@ async def get(request: Request) -> Response:
     return _reply(told)
 
 
-async def _answered(request: Request, door: Signals, kept: Kept, wait: float) -> Response:
+async def _answered(
+    request: Request, door: Signals, kept: Kept, wait: float, *, started: bool | None = None
+) -> Response:
     """The signal that was sent, with its answer if that comes in time."""
     signal = kept.signal
     act_of(request).about = signal.name
     if not wait:
-        return _reply(Told(signal, None), kept.waits_for)
+        return _reply(Told(signal, None), kept.waits_for, started)
     parts = parts_of(request)
     with parts.load.waiting(wait):
-        return _reply(await door.answer(signal.run, signal.id, wait), kept.waits_for)
+        told = await door.answer(signal.run, signal.id, wait)
+    return _reply(told, kept.waits_for, started)
 
 
-def _reply(told: Told, waits_for: list[str] | None = None) -> Response:
+def _reply(told: Told, waits_for: list[str] | None = None, started: bool | None = None) -> Response:
     if told.answer is not None:
         waits_for = None
-    view = signal_view(told.signal, told.answer, waits_for=waits_for)
+    view = signal_view(told.signal, told.answer, waits_for=waits_for, started=started)
     return reply(view, 202 if view.state == "sent" else 200)

@@ -24,7 +24,7 @@ class SignalView(msgspec.Struct, frozen=True):
     `refused`, since it did not fit what the workflow waited for; and of an update `accepted` with a
     `result`, or `rejected`. `reason`: why one was refused or rejected. `value`: what it says.
     `waits_for`: of one that was kept just now, and that nobody waits for yet, the names that its
-    run waits for instead.
+    run waits for instead. `started`: of one to a key, whether its run begins with it.
     """
 
     id: str
@@ -37,6 +37,7 @@ class SignalView(msgspec.Struct, frozen=True):
     result: Any = UNSET
     reason: str | UnsetType = UNSET
     waits_for: list[str] | UnsetType = UNSET
+    started: bool | UnsetType = UNSET
 
 
 def signal_view(
@@ -46,6 +47,7 @@ def signal_view(
     delivered: bool = False,
     values: Values | None = None,
     waits_for: list[str] | None = None,
+    started: bool | None = None,
 ) -> SignalView:
     """A signal with its answer, if there is one; with what it says, given its run's values."""
     state: SignalState = "delivered" if delivered else "sent"
@@ -71,4 +73,5 @@ def signal_view(
         result,
         reason,
         UNSET if waits_for is None else waits_for,
+        UNSET if started is None else started,
     )
