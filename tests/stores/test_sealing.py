@@ -107,7 +107,9 @@ READABLE = {
     },
     "Became": {"run"},
     "Backfill": {"last"},
-    "Received": {"path", "verdict", "run", "workflow", "key", "method", "client", "by", "of"},
+    "Received": {
+        *("path", "verdict", "run", "workflow", "key", "method", "client", "by", "of", "hidden"),
+    },
 }
 """The texts that stay readable: names, ids, keys, places, marks."""
 
