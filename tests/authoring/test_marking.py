@@ -232,7 +232,6 @@ def test_a_difference_tells_no_secret() -> None:
 
 def test_a_class_that_is_pickled_with_its_code_keeps_its_marks() -> None:
     """One within a function is another class to who reads it, and marks what it did."""
-
     local = dataclasses.make_dataclass("Local", [("pin", Annotated[int, secret])])
     codec = RunCodec(Secret("a secret of some length"), "r")
     stored = codec.encode(local(4711), key="k", purpose="result")

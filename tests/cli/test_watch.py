@@ -122,8 +122,14 @@ def test_nor_by_what_strangers_send(
         monkeypatch.setattr(stream, "isatty", lambda: True)
     hostile = "\x1b[2J\x9b1m"
     found = {
-        "method": "POST", "hook": "a", "query": [["a", hostile]], "headers": [["b", hostile]],
-        "at": "2026-01-31T12:00:00Z", "verdict": "refused", "run": None, "reason": hostile,
+        "method": "POST",
+        "hook": "a",
+        "query": [["a", hostile]],
+        "headers": [["b", hostile]],
+        "at": "2026-01-31T12:00:00Z",
+        "verdict": "refused",
+        "run": None,
+        "reason": hostile,
         "body": hostile,
     }
 
