@@ -280,7 +280,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                     task._log_destroy_pending = False  # type: ignore[attr-defined]
                     with suppress(BaseException):
                         task.get_coro().close()
-        self._made.clear()
+            self._made.clear()
         self._ready.clear()
         self._scheduled.clear()
         self._upkeep.clear()
