@@ -10,8 +10,8 @@ jobs fail, and then none of them has happened.
 
 There are two places to commit. A few jobs are committed *near*: in the event loop, once it has
 run what was ready, since on a fast disk a sync takes less time than waking two threads. Many
-jobs, or any on a slow disk, or while another process is writing, are committed *far*: on a thread
-that may wait, so that the event loop never does.
+jobs, or any on a slow disk, or while another process or that thread is writing, are committed
+*far*: on a thread that may wait, so that the event loop never does.
 
 A transaction begins IMMEDIATE: a lock that is taken late can be refused late, after work was
 done. One that turns out to change nothing commits without writing, and so without a sync.
@@ -60,6 +60,7 @@ class Writer:
         self._home: asyncio.AbstractEventLoop | None = None
         self._waiting: list[_Job] = []
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._serving = False
         self._thread: threading.Thread | None = None
         if near is not None:
             self._thread = threading.Thread(target=self._serve, name="rewake-sqlite", daemon=True)
@@ -132,7 +133,8 @@ class Writer:
         jobs, self._waiting = self._waiting, []
         if not jobs:
             return
-        if self._near is None or len(jobs) > FEW or self._pace > FAST:
+        # Who commits near again and again would leave the thread that waits no moment to begin.
+        if self._near is None or self._serving or len(jobs) > FEW or self._pace > FAST:
             self._enqueue(jobs)
             return
         ends = self._commit(self._near, jobs)
@@ -162,7 +164,10 @@ class Writer:
         waiting += [self._queue.get() for _ in range(self._queue.qsize())]
         jobs = [job for job in waiting if job is not None]
         if jobs:
-            _answer(jobs, self._commit(self._far, jobs))
+            self._serving = True
+            ends = self._commit(self._far, jobs)
+            self._serving = False  # before they hear of it, who may write again
+            _answer(jobs, ends)
         return len(jobs) == len(waiting)
 
     # --- a transaction -------------------------------------------------------------------------
