@@ -11,7 +11,7 @@ SEED ?=
 # Half of the suite waits, for leases and servers: two to a core of a small machine.
 WORKERS ?= 4
 # Where tests are that take long, so that nothing else is collected for them.
-LONG := deploy docs end_to_end hosts kill simulation
+LONG := bench deploy docs end_to_end hosts kill simulation
 BIN := .venv/bin
 STAMP := .venv/.installed
 

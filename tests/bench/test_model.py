@@ -69,7 +69,7 @@ def places(server: SmallDynamo, n: int) -> tuple[list[int], list[int]]:
     return own, shards
 
 
-@pytest.mark.parametrize("n", [50, 256, 400, 1_000, 3_000])
+@pytest.mark.parametrize("n", [50, 256, 400, 1_000, pytest.param(3_000, marks=pytest.mark.long)])
 def test_the_partitions_of_a_wide_run_take_what_the_model_says(n: int) -> None:
     """Its own to a tenth, narrow and wide; its shards too, all together, and none much more."""
     [own], shards = places(SmallDynamo(), n)

@@ -13,7 +13,7 @@ from tests.support.sampling import sampled
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    "page", sampled(PAGES, every=3), ids=lambda page: page.relative_to(ROOT).as_posix()
+    "page", sampled(PAGES, every=4), ids=lambda page: page.relative_to(ROOT).as_posix()
 )
 def test_every_code_block_works(page: Path, tmp_path: Path) -> None:
     """A reader who does what a page says, in its order, sees what it says."""

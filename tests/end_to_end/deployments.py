@@ -176,7 +176,7 @@ DEPLOYMENTS: Mapping[str, Callable[[Path], Deployment]] = {
 }
 """Each deployment, by its name."""
 
-FURTHER = {"dynamodb-sqs", "lambda-dynamodb"}
+FURTHER = {"dynamodb-sqs", "lambda-dynamodb", "postgres"}
 """Those that take the longest: `make long` plays them."""
 
 LIKE_OTHERS = {"sqlite-two", "dynamodb", "lambda", "lambda-sqs"}

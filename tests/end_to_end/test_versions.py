@@ -71,6 +71,7 @@ class Versions(Servers):
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.long
 def test_every_scenario_on_two_versions_at_once(newer: Path, tmp_path: Path) -> None:
     """Two servers, one of which is of the next version, send each other messages: all scenarios
     come right. What the next version wrote, and this one does not know, is there at the end.

@@ -96,7 +96,7 @@ def cost(workflow: str, n: int, cached: int = 256, **arguments: float) -> Counti
         ("sequence", 100, 4.5),
         ("sequence", 400, 4.5),
         ("naps", 60, 3.5),
-        ("hours", 10, 4.5),
+        ("hours", 4, 4.5),
         ("fan_out", 100, 3.5),
         ("fan_out", 2_000, 3.5),
         ("branches", 150, 8),
