@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from rewake.aws.queue import Outgoing
 from rewake.dispatchers.receiving import TRIES
@@ -14,16 +13,9 @@ from tests.support.sqs import LIMIT
 from tests.support.virtual import Bench, virtually
 
 
-def queued(
-    body: Callable[[Bench, Account], Awaitable[None]], account: Account | None = None, **more: Any
-) -> None:
-    """Run `body` with one process whose messages go through a queue."""
-    account = account or Account()
-
-    async def with_account(bench: Bench) -> None:
-        await body(bench, account)
-
-    virtually([], with_account, carrier=account, **more)
+def queued(body: Callable[[Bench, Account], Awaitable[None]], account: Account) -> None:
+    """Run `body` with one process whose messages go through a queue, and with no sweeps."""
+    virtually([], lambda bench: body(bench, account), carrier=account, sweeps=False)
 
 
 def test_the_largest_message_there_can_be_is_parked() -> None:
@@ -35,7 +27,7 @@ def test_the_largest_message_there_can_be_is_parked() -> None:
         assert not account.waiting
         assert [len(each.body) for each in account.dead] == [LIMIT]
 
-    queued(body)
+    queued(body, Account())
 
 
 def test_all_that_is_parked_is_sent_again_however_large() -> None:
@@ -52,7 +44,7 @@ def test_all_that_is_parked_is_sent_again_however_large() -> None:
         assert sorted(each.body for each in account.waiting) == sorted(texts)
         assert account.dead == []
 
-    queued(body, Account(consumes=False), sweeps=False)
+    queued(body, Account(consumes=False))
 
 
 def test_a_message_whose_handler_fails_is_parked_in_the_end() -> None:
@@ -91,4 +83,4 @@ def test_a_message_whose_handler_fails_is_parked_in_the_end() -> None:
         assert not account.dead
         await dispatcher.close()
 
-    queued(body, Account(consumes=False), sweeps=False)
+    queued(body, Account(consumes=False))

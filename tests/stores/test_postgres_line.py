@@ -191,17 +191,21 @@ class Demoted(Silent):
         super().finish()
 
 
-def test_nothing_is_read_any_more_where_nothing_can_be_written(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A primary that became a replica goes on answering who reads, with what is old."""
-    seen: list[Demoted] = []
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[Demoted]:
+    """The connections that are made, each to what became a replica."""
+    made: list[Demoted] = []
 
     async def connect(place: Place) -> Any:
-        seen.append(Demoted())
-        return seen[-1]
+        made.append(Demoted())
+        return made[-1]
 
     monkeypatch.setattr(line_module, "connect", connect)
+    return made
+
+
+def test_nothing_is_read_any_more_where_nothing_can_be_written(seen: list[Demoted]) -> None:
+    """A primary that became a replica goes on answering who reads, with what is old."""
 
     async def main() -> None:
         made, header = line(), Header("1", "main", 1, seed=7, runtime=1)
@@ -217,15 +221,8 @@ def test_nothing_is_read_any_more_where_nothing_can_be_written(
     virtually(main())
 
 
-def test_who_writes_hears_of_it_from_who_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_writes_hears_of_it_from_who_reads(seen: list[Demoted]) -> None:
     """A large value is put by a connection that reads: what a write is tested on was old, too."""
-    seen: list[Demoted] = []
-
-    async def connect(place: Place) -> Any:
-        seen.append(Demoted())
-        return seen[-1]
-
-    monkeypatch.setattr(line_module, "connect", connect)
 
     async def main() -> None:
         made = line()
