@@ -81,6 +81,7 @@ OTHERS = frozenset(
         "item",
         "postpone",
         "redeliver",
+        "remove_values",
         "offer",
         "hand_on",
         "views",
