@@ -25,9 +25,10 @@ TRIES = 4
 
 _FIRST_PAUSE = 0.05  # Seconds; doubled each time, and a random part of it is waited.
 _BUSY = ("throttl", "toomanyrequests", "slowdown", "requestlimit", "unavailable", "internal")
-_SKEWED = ("requesttimetooskewed", "requestexpired", "invalidsignature")
-_OVER = ("expiredtoken", "unrecognizedclient", "invalidclienttokenid")
-_STALE = (*_SKEWED, *_OVER)
+_STALE = (
+    *("requesttimetooskewed", "requestexpired", "invalidsignature"),
+    *("expiredtoken", "unrecognizedclient", "invalidclienttokenid"),
+)
 
 
 class Asks(Protocol):
