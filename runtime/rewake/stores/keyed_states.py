@@ -23,7 +23,7 @@ class KeyedStates:
         self._table = table
         self._layout = layout
         self._again = again
-        self._alone = WeakValueDictionary[Key, asyncio.Lock]()
+        self._alone = WeakValueDictionary[tuple[object, Key], asyncio.Lock]()
 
     async def find(self, at: State) -> State | None:
         """The state of this name, key and tenant; None: there is none."""
@@ -43,9 +43,9 @@ class KeyedStates:
         write again, where nobody knows whether it was made.
         """
         place = self._layout.state(at)
-        lock = self._alone.setdefault(place, asyncio.Lock())
+        lock = self._alone.setdefault((asyncio.get_running_loop(), place), asyncio.Lock())
         while True:
-            async with lock:  # one after the other of this process: else they would only meet
+            async with lock:  # one after the other of this event loop: else they would only meet
                 found = await self.find(at)
                 if found is not None and found.mark == mark:
                     return found
