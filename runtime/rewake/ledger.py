@@ -181,6 +181,14 @@ class KnownTag(msgspec.Struct, omit_defaults=True):
     """Until when a server serves it, by the word of any that is good for longest."""
     said: Millis = 0
     """When that was said."""
+    run: str = ""
+    """A run of which something waits that was sent to servers of the tag, and that none takes."""
+    key: str = ""
+    """Its task that does; empty: the run itself."""
+    since: Millis = 0
+    """Since when that is known."""
+    seen: Millis = 0
+    """When it was still so."""
 
 
 class Flood(msgspec.Struct, omit_defaults=True):

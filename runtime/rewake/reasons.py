@@ -139,6 +139,11 @@ LATE: Mapping[str, Reason] = {
             "checks",
             "rewake doctor",
         ),
+        Reason(
+            "untaken",
+            "see that somebody takes messages from the queue, and has room: what was sent waits",
+            "rewake doctor",
+        ),
         Reason("unserved-tag", "start a server of its tag: there is none", _SERVE),
         Reason("no-room", "start more servers of its tag: all are busy", _SERVE),
         Reason(

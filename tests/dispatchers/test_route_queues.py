@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+
+import pytest
 
 from rewake import parallel, task, workflow
 from rewake.clock import Clock
 from rewake.dispatchers.routes import Router
 from rewake.dispatchers.sqs import SqsDispatcher
+from rewake.doctor.stored import late
+from rewake.engine.alerts.overdue import overdue
+from rewake.engine.process.tags import LATE
 from rewake.tags import Served
 from tests.support.sqs import FakeSqs
 from tests.support.virtual import SECRET, Bench, virtually
 
 ROOM = 4
+MINUTES = 2 * LATE / 1000
 
 
 @task(tag="gpu")
@@ -43,6 +50,85 @@ class Queues:
 
         main = over("work", consumes=not self.consumes)
         return Router(main, {"gpu": over("gpu", consumes=self.consumes)})
+
+
+GPU = Served(frozenset({"gpu"}), untagged=False)
+everywhere = pytest.mark.parametrize("pauses", [False, True])
+
+
+@everywhere
+def test_a_tag_whose_queue_nobody_takes_from_is_told(
+    caplog: pytest.LogCaptureFixture, *, pauses: bool
+) -> None:
+    """Who has the route does not serve the tag: it says so after minutes, until somebody does."""
+    queues = Queues()
+
+    async def body(bench: Bench) -> None:
+        services = bench.engine.services
+        run = (await bench.start("film", frames=3, seconds=2.0)).run
+        await asyncio.sleep(60)
+        assert (services.tags.missing, await overdue(services, 9)) == ([], ([], False))
+        await asyncio.sleep(MINUTES)
+        assert services.tags.missing == ["gpu"]
+        assert await services.tags.unserved(await bench.engine.get(run)) == ["gpu"]
+        [told] = [each.getMessage() for each in caplog.records if "gpu" in each.getMessage()]
+        assert told == "tasks wait for the tag gpu, which no server serves: rewake serve --tags gpu"
+        [found], more = await overdue(services, 9)
+        assert (found.header.run, found.tag, more) == (run, "gpu", False)
+        assert found.key.startswith("parallel[")
+        assert (found.reason.code, services.clock.now() - found.since > LATE) == (
+            "unserved-tag", True
+        )  # fmt: skip
+        queues.consumes = True
+        server = bench.another(served=GPU)
+        server.open(sweep=not pauses)
+        assert await bench.result(run) == 3
+        assert await overdue(services, 9) == ([], False)
+        await asyncio.sleep(30)
+        assert services.tags.missing == []
+        await server.close()
+
+    with caplog.at_level(logging.WARNING, "rewake.engine"):
+        virtually([shade, film], body, carrier=queues, tasks=ROOM, pauses=pauses)
+
+
+def test_a_tag_whose_servers_are_busy_is_told_as_that() -> None:
+    """They vouch for it; what waits for minutes waits for room."""
+    queues = Queues()
+
+    async def body(bench: Bench) -> None:
+        services, queues.consumes = bench.engine.services, True
+        server = bench.another(served=GPU)
+        server.open()
+        await bench.start("film", frames=3 * ROOM, seconds=MINUTES)
+        await asyncio.sleep(MINUTES - 60)
+        [found], _ = await overdue(services, 9)
+        assert (found.reason.code, services.tags.missing) == ("no-room", [])
+        await asyncio.sleep(3 * MINUTES)
+        assert await overdue(services, 9) == ([], False)
+        await server.close()
+
+    virtually([shade, film], body, carrier=queues, tasks=ROOM)
+
+
+def test_runs_whose_queue_nobody_takes_from_are_told() -> None:
+    """One of them is named, with what to look at."""
+    queues = Queues()
+    queues.consumes = True
+
+    async def body(bench: Bench) -> None:
+        services = bench.engine.services
+        run = (await bench.start("film", frames=1, seconds=2.0)).run
+        await bench.start("film", frames=1, seconds=2.0)
+        await asyncio.sleep(60)
+        assert await overdue(services, 9) == ([], False)
+        await asyncio.sleep(MINUTES)
+        [found], _ = await overdue(services, 9)
+        assert (found.header.run, found.key, found.reason.code) == (run, "", "untaken")
+        [finding] = await late(bench.engine)
+        assert finding.told.startswith("1 late (untaken): run ")
+
+    virtually([shade, film], body, carrier=queues, tasks=ROOM)
 
 
 def test_what_waits_in_the_queue_of_a_route_is_not_sent_again() -> None:

@@ -43,6 +43,8 @@ from tests.support.postgres import cluster
 PATIENCE = 60.0
 POSTGRES = "postgresql://app:secret@db.example/shop"
 """The database of the pages, in the place of which is a real one."""
+_PATIENT = 'sleep() { case $1 in *.*) command sleep "$1";; *) command sleep $(($1 * 3));; esac; }'
+"""What a reader waits for takes longer on a loaded machine than a page says."""
 _SERVER = re.compile(r"^(?:\w+=\S+ )*rewake (dev|serve)\b")
 _TARGET = re.compile(r"^(\w+):.*?##", re.MULTILINE)
 _INSTALLS = ("python -m venv ", "pip install ", "git clone ", "cd ", "uvicorn ", ". ")
@@ -129,7 +131,7 @@ class Reader:
             self._serve(commands[-1])
             return
         keep = "trap 'export -p > .shell' EXIT"
-        script = "\n".join(["set -ae", "[ ! -f .shell ] || . ./.shell", keep, *commands])
+        script = "\n".join(["set -ae", "[ ! -f .shell ] || . ./.shell", keep, _PATIENT, *commands])
         done = subprocess.run(
             ["bash", "-c", script],
             cwd=self.folder,

@@ -7,7 +7,8 @@ import asyncio
 from rewake import concurrency, every, sleep, task, wait_for_approval, wait_for_signal, workflow
 from rewake.doctor.findings import Status
 from rewake.doctor.stored import late
-from rewake.engine.alerts.overdue import LATE, lost, overdue
+from rewake.engine.alerts.overdue import lost, overdue
+from rewake.engine.process.tags import LATE
 from rewake.http.overdue import _view
 from rewake.kinds import Kind, OutcomeKind
 from rewake.records import Operation, Outcome

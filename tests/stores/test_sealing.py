@@ -73,7 +73,7 @@ READABLE = {
     "Try": {"where"},
     "Operation": {"run", "key", "name", "where", "tag", "taken", "owner", "process", "mark"},
     "Process": {"name", "where", "tag", "tags"},
-    "KnownTag": {"tag"},
+    "KnownTag": {"tag", "run", "key"},
     "Flood": {"name", "looker"},
     "Limited": {"name", "key", "digest", "code"},
     "Terms": {"share"},

@@ -37,7 +37,7 @@ from rewake.engine.outside.events import Events
 from rewake.engine.outside.reaching import Reaching
 from rewake.engine.process.apart import Apart
 from rewake.engine.process.heart import Heart
-from rewake.engine.process.leases import Claims
+from rewake.engine.process.leases import PASSING, Claims
 from rewake.engine.process.slots import Slots
 from rewake.engine.process.tags import Tags
 from rewake.engine.process.threads import ThreadPools
@@ -281,6 +281,9 @@ class Engine(Runs):
             return False
         if not self._services.tags.serves(invocation.tag):
             return bool(await work.do(invocation.run, self._pass_on(invocation)))
+        if invocation.tag and self.settings.pauses:
+            with suppress(*PASSING):
+                await self._services.tags.came()
         if invocation.key:
             sees_to = self._children if invocation.kind.traits.of_run else self._attempts
             return bool(await work.do(invocation.run, sees_to.handle(invocation)))

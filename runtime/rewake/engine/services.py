@@ -413,6 +413,11 @@ class Services:
         behind = await way_of(self.dispatcher, tag).is_behind()
         return behind and self.chance.random() > SENT_AGAIN
 
+    def saw_untaken(self, run: str, key: str = "", tag: str = UNTAGGED) -> None:
+        """Note that a look finds this not begun, though it was sent to who serves its tag."""
+        if self.tags.is_routed(tag) if tag else not self.dispatcher.local:
+            self.tags.saw_untaken(tag, run, key)
+
     async def send_late(self, invocations: Sequence[Invocation]) -> None:
         """Send messages that nobody has taken so far.
 

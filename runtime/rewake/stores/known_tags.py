@@ -25,7 +25,7 @@ class KnownTags:
         self._again = again
 
     async def all(self) -> list[KnownTag]:
-        """All of them, by name."""
+        """All of them, by name; among them may be untagged work, of which something waits."""
         page = await self._table.query(TAGS, limit=MOST)
         return [found for _, found in page.items]
 
@@ -46,3 +46,10 @@ class KnownTags:
         if not written.ok and written.item.said > latest:
             same = [[Check("until", "=", written.item.until)]]
             await self._again(lambda: self._table.update(key, when=same, set=new))
+
+    async def wait(self, tag: str, run: str, operation: str, since: Millis, seen: Millis) -> None:
+        """Say that this was sent to servers of this tag, and none took it between these moments."""
+        any_ = [[Check("tag", "=", tag)], [Check("tag", "absent")]]
+        new = {"run": run, "key": operation, "since": since, "seen": seen}
+        key, create = tag_key(tag), KnownTag(tag)
+        await self._again(lambda: self._table.update(key, when=any_, set=new, create=create))

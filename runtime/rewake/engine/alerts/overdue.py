@@ -2,8 +2,10 @@
 
 Whoever lives looks at what is due within seconds, and moves its due time. So what has been due for
 `LATE` is looked at by nobody, or each look at it fails; in the part of a tag, it waits for servers
-that are not there or have no room. What is parked without any due time waits for people or for
-other runs, and `lost` finds what waits for nothing: that would be a fault of Rewake's.
+that are not there or have no room. What was sent by way of a queue and is taken by nobody is looked
+at all the same: who looks notes one of each way (`Tags.saw_untaken`), which is told. What is parked
+without any due time waits for people or for other runs, and `lost` finds what waits for nothing:
+that would be a fault of Rewake's.
 """
 
 from __future__ import annotations
@@ -11,9 +13,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Final, NamedTuple
 
+from rewake.engine.process.tags import LATE
 from rewake.engine.services import Services
 from rewake.errors import StuckError
 from rewake.kinds import Kind
+from rewake.ledger import KnownTag
 from rewake.reasons import Reason, reason_of, why_late
 from rewake.records import Header, Millis, Operation
 from rewake.states import TERMINAL, RunState
@@ -24,8 +28,6 @@ from rewake.stores.table import Due, Key
 from rewake.tags import UNTAGGED
 from rewake.values.sealing import for_people
 
-LATE: Final[Millis] = 300_000
-"""For so long something is due before that is told, in milliseconds."""
 _PAGE: Final = 1_000
 
 
@@ -63,6 +65,23 @@ async def _all_late(services: Services) -> AsyncIterator[Late]:
             known.add(item.run)
             if (late := await _late(services, item, item.due, tag)) is not None:
                 yield late
+    for way in services.tags.waiting:
+        if way.run not in known and (late := await _untaken(services, way)) is not None:
+            yield late
+
+
+async def _untaken(services: Services, way: KnownTag) -> Late | None:
+    """The run of which something was sent on this way, if still nobody has taken it."""
+    header = await services.store.find(way.run)
+    if header is None or (not way.key and header.epoch):
+        return None
+    item: Header | Operation = header
+    if way.key:
+        found = await services.store.operations(header.run, [way.key], header.count)
+        item = found.get(way.key) or Operation(way.run, way.key, Kind.TASK)
+        if item.owner or item.outcome is not None:
+            return None
+    return await _late(services, item, way.since, way.tag, "" if way.tag else "untaken")
 
 
 async def late_schedules(services: Services) -> list[tuple[Millis, str]]:
@@ -85,7 +104,7 @@ async def _due(services: Services, until: Millis, tag: str) -> AsyncIterator[tup
 
 
 async def _late(
-    services: Services, item: Header | Operation, since: Millis, tag: str
+    services: Services, item: Header | Operation, since: Millis, tag: str, code: str = ""
 ) -> Late | None:
     """The run of an item that is due for long; None if it is over, or need not move."""
     header = item if isinstance(item, Header) else await services.store.find(item.run)
@@ -93,7 +112,7 @@ async def _late(
         return None
     key = item.key if isinstance(item, Operation) else ""
     reason = reason_of(header, for_people(header.error)) or why_late(
-        _code(services, tag), header.run, tag
+        code or _code(services, tag), header.run, tag
     )
     return Late(header, since, key, tag, reason)
 

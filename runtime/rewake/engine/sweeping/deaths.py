@@ -20,6 +20,7 @@ from rewake.tags import UNTAGGED
 
 log = logging.getLogger("rewake.sweeper")
 
+MAX_BACKOFF: Millis = 60_000
 LOOKS = 2
 """How often what a dead process held is looked for."""
 
@@ -89,3 +90,8 @@ class Deaths:
 
 async def _is_of(item: Header | Operation, process: str) -> bool:
     return item.process == process
+
+
+def backoff(deaths: int) -> Millis:
+    """Milliseconds by which the take-over of a run is delayed, more after each death."""
+    return 0 if deaths < 1 else min(1000 * 2 ** (deaths - 1), MAX_BACKOFF)

@@ -20,8 +20,9 @@ from rewake.engine.services import Services
 from rewake.engine.sweeping.ahead import Ahead, look_at
 from rewake.engine.sweeping.clock_watch import ClockWatch
 from rewake.engine.sweeping.deadlocks import Deadlocks
-from rewake.engine.sweeping.deaths import Deaths
+from rewake.engine.sweeping.deaths import MAX_BACKOFF, Deaths, backoff
 from rewake.engine.sweeping.intake import Intake
+from rewake.engine.sweeping.looks import PAGE
 from rewake.engine.sweeping.parked import Parked
 from rewake.engine.sweeping.put_off import is_put_off, put_off
 from rewake.engine.sweeping.trimmer import Trimmer
@@ -51,8 +52,6 @@ from rewake.stores.table import Due, Key
 
 log = logging.getLogger("rewake.sweeper")
 
-PAGE = 500
-MAX_BACKOFF = 60_000
 SOON = 20
 """Milliseconds between two sweeps, however often another process says that something is due."""
 
@@ -286,7 +285,7 @@ class Sweeper:
             if await self._is_kept(header, key, due, now):
                 return
             ended = await self._store.ended(header, now)
-            ready_at = (ended or 0) + settings.skew + _backoff(header.deaths)
+            ready_at = (ended or 0) + settings.skew + backoff(header.deaths)
             if ready_at >= now:
                 await self._store.postpone(key, due, ready_at + 1, of=header)
                 return
@@ -301,7 +300,9 @@ class Sweeper:
         elif header.state is not RunState.READY:
             await self._lay_down(header, key, due, now)
             return
-        sent = header.epoch == 0 and await self._services.is_in_a_queue(needs_slot=False)
+        if new := header.epoch == 0:
+            self._services.saw_untaken(header.run)
+        sent = new and await self._services.is_in_a_queue(needs_slot=False)
         if await self._store.postpone(key, due, now + settings.grace, of=header) and not sent:
             await self._services.send_late([Invocation(header.run)])
 
@@ -380,6 +381,8 @@ class Sweeper:
         for entry in found.asked:
             operation = history.item(entry)
             new, needs = operation is None, not entry.kind.traits.of_run
+            if new:
+                self._services.saw_untaken(header.run, entry.key, entry.tag)
             sent = new and await self._services.is_in_a_queue(entry.tag, needs_slot=needs)
             if sent or self._services.has_queued(header.run, entry):
                 found.soon()
@@ -480,6 +483,8 @@ class Sweeper:
         """Whether a message was sent for a task that nobody holds, and may not have come yet."""
         at, due = operation.not_before, operation.due
         sent = at is not None and due is not None and at < due and not operation.owner
+        if sent:
+            self._services.saw_untaken(operation.run, operation.key, operation.tag)
         return sent and await self._services.is_in_a_queue(operation.tag)
 
     def _is_to_take(self, operation: Operation) -> bool:
@@ -492,8 +497,3 @@ class Sweeper:
             return False
         suspect = is_suspect(operation.deaths + bool(operation.owner))
         return not (suspect or self._services.elsewhere.is_aside(run, key))
-
-
-def _backoff(deaths: int) -> Millis:
-    """Milliseconds by which the take-over of a run is delayed, more after each death."""
-    return 0 if deaths < 1 else min(1000 * 2 ** (deaths - 1), MAX_BACKOFF)
