@@ -30,6 +30,7 @@ from rewake.replay.execution import Execution, current
 from rewake.replay.operation import OpFuture
 from rewake.replay.program import Codec
 from rewake.signing.links import LinkUse
+from rewake.values.drawn import given_in_full
 from rewake.values.failures import task_error
 from rewake.values.sealing import readable
 
@@ -210,10 +211,11 @@ def _resolve(codec: Codec, convert: Converter, name: str, key: str, outcome: Out
 def fitted(convert: Converter, given: Any) -> Any:
     """What was sent, as the type that it must have. Raises `InvalidInput`; `field` is its part.
 
-    A field that the type does not have is passed over: who sends may add to it at any time.
+    A field that the type does not have is passed over: who sends may add to it at any time. One
+    whose default is drawn must be there (`values/drawn.py`).
     """
     try:
-        return convert(given, "", False)
+        return given_in_full(convert(given, "", False), given)
     except InvalidInput as error:
         told = str(error).removeprefix(": ").removeprefix(".")
         raise InvalidInput(told, field=error.field.removeprefix(".")) from error

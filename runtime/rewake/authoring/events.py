@@ -34,6 +34,7 @@ from rewake.records import Millis, Outcome, Started, Value
 from rewake.replay.execution import Execution, current
 from rewake.replay.operation import operation
 from rewake.replay.program import Codec
+from rewake.values.drawn import given_in_full
 from rewake.values.emitted import size_of
 from rewake.values.fields import field_names
 from rewake.values.matching import Scalar, checked_id, checked_name, checked_where, mark_of
@@ -183,7 +184,7 @@ def _resolve(
     told = told_of(codec, key, outcome.value)
     heard.hear(mark_of(name, told.id), told.place, asked_at)
     try:
-        return convert(told.data, "", False)
+        return given_in_full(convert(told.data, "", False), told.data)
     except InvalidInput as error:
         why = str(error).removeprefix(": ").removeprefix(".")
         raise InvalidInput(

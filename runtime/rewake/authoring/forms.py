@@ -16,6 +16,8 @@ import msgspec
 from rewake.authoring.conversion import Converter, Converters
 from rewake.authoring.marking import hidden_in
 from rewake.errors import RewakeError, UsageError
+from rewake.values.drawn import given_in_full, names_in_json
+from rewake.values.fields import drawn_fields
 from rewake.values.redaction import secretive, without_secrets
 from rewake.values.schemas import checked_schema, schema_of
 
@@ -48,7 +50,7 @@ def filled_in(form: Form | None, value: Any) -> Any:
     """An answer as what the form says. Raises `InvalidInput` if it does not become it."""
     if form is None or isinstance(form, Mapping):
         return value
-    return _converter(form)(value, "value", False)
+    return given_in_full(_converter(form)(value, "value", False), value, "value")
 
 
 def _schema(kind: Any) -> dict[str, Any]:
@@ -60,7 +62,16 @@ def _schema(kind: Any) -> dict[str, Any]:
     reference = found.get("$ref", "")
     inner = found.get("$defs", {}).get(reference.removeprefix("#/$defs/"))
     # The fields of a form are looked for at its top.
-    return {**inner, "$defs": found["$defs"]} if inner else found
+    return _in_full({**inner, "$defs": found["$defs"]} if inner else found, kind)
+
+
+def _in_full(schema: dict[str, Any], kind: Any) -> dict[str, Any]:
+    """The schema that asks for each field whose default is drawn (`values/drawn.py`)."""
+    if not isinstance(kind, type) or not (drawn := drawn_fields(kind)):
+        return schema
+    names = names_in_json(kind)
+    needed = dict.fromkeys([*schema.get("required", ()), *(names[each] for each in sorted(drawn))])
+    return {**schema, "required": list(needed)}
 
 
 def _by_pydantic(kind: Any) -> dict[str, Any] | None:

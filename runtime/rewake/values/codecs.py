@@ -34,7 +34,8 @@ from rewake.records import Value
 from rewake.signing.payloads import Context
 from rewake.signing.secret import Secret
 from rewake.values import sealing
-from rewake.values.fields import all_field_names, drawn_fields, field_names
+from rewake.values.drawn import drawn_in
+from rewake.values.fields import field_names
 from rewake.values.pickles import Place, opened, pickled, seal, unpickled, unreadable
 from rewake.values.plain import plain_types
 
@@ -186,7 +187,8 @@ def _from_typed(body: msgspec.Raw, hint: Any, place: Place) -> Any:
             told = f"it does not fit its type hint {hint!r} ({error})"
             raise unreadable(place, told) from error
         made = found[0]
-    if field := next(_drawn(made, body), ""):
+    if path := next(_drawn(made, body), ""):
+        field = path.rpartition(".")[2]
         told = f"its class has got a field {field!r} since, of which a default is made each time"
         raise unreadable(place, told)
     return made
@@ -212,31 +214,7 @@ def _drawn(made: Any, body: msgspec.Raw) -> Iterator[str]:
     with suppress(Exception):
         if _ENCODER.encode(made) == bytes(body):
             return  # all of it was stored
-    yield from _drawn_in(made, _DECODER.decode(body))
-
-
-def _drawn_in(made: Any, stored: Any) -> Iterator[str]:
-    kind: Any = type(made)
-    if kind is dict and type(stored) is dict:
-        pairs = list(zip(made.values(), stored.values(), strict=False))
-    elif isinstance(made, list | tuple) and type(stored) is list:
-        pairs = list(zip(made, stored, strict=False))
-    else:
-        names = _names_in_json(kind)
-        if type(stored) is list:  # a struct like an array
-            stored = dict(zip(names.values(), stored, strict=False))
-        stored = stored if type(stored) is dict else {}
-        yield from (name for name in drawn_fields(kind) if names.get(name) not in stored)
-        pairs = [(getattr(made, n), stored[name]) for n, name in names.items() if name in stored]
-    for pair in pairs:
-        yield from _drawn_in(*pair)
-
-
-def _names_in_json(kind: type) -> Mapping[str, str]:
-    """What the fields of a class are called in JSON."""
-    if issubclass(kind, msgspec.Struct):
-        return {each.name: each.encode_name for each in msgspec.structs.fields(kind)}
-    return {name: name for name in all_field_names(kind) or ()}
+    yield from drawn_in(made, _DECODER.decode(body))
 
 
 def _is_in(stored: Any, made: Any) -> bool:
