@@ -15,6 +15,7 @@ from rewake.doctor.stored import late
 from rewake.engine.alerts.overdue import overdue
 from rewake.engine.process.tags import LATE
 from rewake.tags import Served
+from tests.support.emptied import emptied
 from tests.support.sqs import FakeSqs
 from tests.support.virtual import SECRET, Bench, virtually
 
@@ -30,6 +31,24 @@ async def shade(seconds: float) -> None:
 @workflow
 async def film(frames: int, seconds: float) -> int:
     return len(await parallel([seconds] * frames, shade))
+
+
+@task(tag="gpu", retries=2, delay=20, jitter=0)
+async def flickers() -> int:
+    lights.append(1)
+    await asyncio.sleep(5)
+    if len(lights) < 3:
+        raise ValueError("dark")
+    return len(lights)
+
+
+@workflow
+async def scene() -> int:
+    return await flickers()
+
+
+lights: list[int] = []
+_emptied = emptied(lights)
 
 
 class Queues:
@@ -129,6 +148,46 @@ def test_runs_whose_queue_nobody_takes_from_are_told() -> None:
         assert finding.told.startswith("1 late (untaken): run ")
 
     virtually([shade, film], body, carrier=queues, tasks=ROOM)
+
+
+def test_a_retry_of_a_tag_waits_in_the_queue_of_its_route() -> None:
+    """It needs no process to live, nor a sweep."""
+    queues = Queues()
+
+    async def body(bench: Bench) -> None:
+        queues.consumes = True
+        server = bench.another(served=GPU)
+        server.open(sweep=False)
+        assert await bench.run("scene") == 3
+        assert 75 < bench.seconds < 77
+        await server.close()
+
+    virtually([flickers, scene], body, carrier=queues, tasks=ROOM, sweeps=False, pauses=True)
+
+
+def test_a_retry_that_is_due_before_the_next_sweep_is_sent_ahead() -> None:
+    """Also where the servers of its tag know of no route: whoever looks ahead does."""
+    queues = Queues()
+
+    async def body(bench: Bench) -> None:
+        queues.consumes = True
+        server = bench.another(served=GPU)
+        assert isinstance(server.services.dispatcher, Router)
+        routes = server.services.dispatcher._routes
+        server.open(sweep=False)
+        run = await bench.start("scene")
+        await asyncio.sleep(4)
+        gpu = routes.pop("gpu")
+        await asyncio.sleep(4)
+        queues.sqs.sent.clear()
+        await bench.engine.sweep(60_000)
+        assert len(queues.sqs.sent) == 1
+        routes["gpu"] = gpu
+        assert await bench.result(run.run) == 3
+        assert 75 < bench.seconds < 79
+        await server.close()
+
+    virtually([flickers, scene], body, carrier=queues, tasks=ROOM, sweeps=False, pauses=True)
 
 
 def test_what_waits_in_the_queue_of_a_route_is_not_sent_again() -> None:

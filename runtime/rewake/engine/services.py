@@ -19,7 +19,7 @@ from rewake.authoring.middleware import Around, AroundKind, within
 from rewake.authoring.workflow import Workflow
 from rewake.clock import Clock
 from rewake.dispatchers.dispatcher import Dispatcher
-from rewake.dispatchers.routes import way_of
+from rewake.dispatchers.routes import routed_tags, way_of
 from rewake.engine.instances.arrivals import Arrivals
 from rewake.engine.instances.cache import Cache
 from rewake.engine.instances.waits import Waits
@@ -395,9 +395,11 @@ class Services:
         """Whether this process begins tasks of this tag that it has asked for, if it has room."""
         return self.tags.serves(tag) if tag else self.dispatcher.local
 
-    def goes_ahead(self, at: Millis) -> bool:
-        """Whether a message for then is sent now, and kept by what carries it."""
-        reach = self.dispatcher.reach
+    def goes_ahead(self, at: Millis, tag: str = UNTAGGED) -> bool:
+        """Whether a message for then is sent now, and kept by what carries those of this tag."""
+        if tag and tag not in routed_tags(self.dispatcher):
+            return False
+        reach = way_of(self.dispatcher, tag).reach
         return reach > 0 and at <= self.clock.now() + reach
 
     async def is_in_a_queue(self, tag: str = UNTAGGED, *, needs_slot: bool = True) -> bool:

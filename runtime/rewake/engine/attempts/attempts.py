@@ -399,7 +399,7 @@ class Attempts:
         """Let another attempt follow then. What this one has told is written with that."""
         run, key, services = operation.run, operation.key, self._services
         tries = tries_of(operation, services.clock.now(), failure, lost=lost)
-        ahead = not asked.tag and services.goes_ahead(at)
+        ahead = services.goes_ahead(at, asked.tag)
         due = at + services.settings.grace if ahead else at
         over: dict[str, Any] = {"failure": failure, "tries": tries, "args": asked.args}
         if await self._insist(
@@ -463,11 +463,11 @@ class Attempts:
     async def _send_again(self, invocation: Invocation, at: Millis) -> None:
         services, run, key = self._services, invocation.run, invocation.key
         later = at > services.clock.now() + services.settings.horizon
-        if invocation.tag:
+        if invocation.tag and not services.goes_ahead(at, invocation.tag):
             if not later:
                 services.arm(Due(at, self._store.layout.operation(run, key)))
             return
-        if services.dispatcher.local and later:
+        if not invocation.tag and services.dispatcher.local and later:
             return  # the due index finds it in time, and needs no memory for it
         again = msgspec.structs.replace(invocation, not_before=at, sole=False)
         await services.dispatcher.dispatch([again])

@@ -80,8 +80,8 @@ class Around(Protocol):
         """Makes marks."""
         ...
 
-    def goes_ahead(self, at: Millis) -> bool:
-        """Whether a message for then is sent now."""
+    def goes_ahead(self, at: Millis, tag: str) -> bool:
+        """Whether a message for then, of this tag, is sent now."""
         ...
 
     async def dispatch(self, invocations: Sequence[Invocation]) -> None:
@@ -235,7 +235,7 @@ class Limits:
 
     async def _put_off(self, asked: Invocation, found: Operation | None, at: Millis) -> PutOff:
         services = self._services
-        ahead = not asked.tag and services.goes_ahead(at)
+        ahead = services.goes_ahead(at, asked.tag)
         due = at + services.settings.grace if ahead else at
         lease = services.settings.lease
         kept = await self._store.put_off(asked, found, at=at, due=due, lease=lease, reserved=True)

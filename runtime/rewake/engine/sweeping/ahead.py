@@ -25,6 +25,7 @@ from rewake.states import ASLEEP, TERMINAL
 from rewake.stores.keys import is_schedule
 from rewake.stores.paused import is_paused
 from rewake.stores.table import Due, Key
+from rewake.tags import UNTAGGED
 
 
 def look_at(header: Header, grace: Millis) -> Millis | None:
@@ -42,10 +43,15 @@ class Ahead:
         self._store = services.store
 
     async def send(self, until: Millis) -> None:
-        """Send the messages for all that is due until then."""
+        """Send the messages for all that is due until then, also of tags that have a route."""
+        tags = self._services.tags
+        for tag in [UNTAGGED, *filter(tags.is_routed, tags.known)]:
+            await self._send_part(tag, until)
+
+    async def _send_part(self, tag: str, until: Millis) -> None:
         last: Due | None = None
-        while self._services.goes_ahead(until):
-            found = await self._store.due(until, limit=PAGE, after=last)
+        while self._services.goes_ahead(until, tag):
+            found = await self._store.due(until, limit=PAGE, tag=tag, after=last)
             now = self._services.clock.now()
             await self._send([due for due in found if due.due > now], until)
             if len(found) < PAGE:
