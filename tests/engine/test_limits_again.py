@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 
 from rewake import concurrency, continue_as_new, rate, singleton, sleep, step, task, workflow
+from rewake.dispatchers.in_process import InProcessDispatcher
+from rewake.records import Invocation
 from rewake.states import RunState
 from rewake.stores.answers import Refused, Taken, TaskClaim
 from rewake.stores.limits import Limits
@@ -54,6 +57,14 @@ async def within_both(n: int) -> int:
     """A run that does."""
     await sleep(10)
     return n
+
+
+@workflow
+async def goes_on(n: int) -> int:
+    """A run that has more to do behind its task."""
+    made = await alone(n)
+    await sleep(3600)
+    return made
 
 
 @task(limits=concurrency(1, name="second"))
@@ -280,3 +291,28 @@ def test_who_lost_an_earlier_place_gives_a_later_one_back(kind: str) -> None:
         assert bench.seconds < 300
 
     virtually([asks, both, later, within_both], body)
+
+
+def test_a_message_of_a_paused_run_is_not_sent_again_and_again() -> None:
+    """Not that of a task which has ended, either: it came late, and went from server to server."""
+    sent: list[Invocation] = []
+
+    class Seen(InProcessDispatcher):
+        async def dispatch(self, invocations: Sequence[Invocation]) -> None:
+            sent.extend(each for each in invocations if each.key == "alone")
+            await super().dispatch(invocations)
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("goes_on", n=1)).run
+        await asyncio.sleep(20)
+        late = sent[0]
+        await bench.engine.pause(run)
+        await asyncio.sleep(1)
+        sent.clear()
+        await bench.engine.services.dispatcher.dispatch([late])
+        await asyncio.sleep(60)
+        assert len(sent) < 3
+        await bench.engine.resume(run)
+        assert await bench.result(run, 7200) == 1
+
+    virtually([alone, goes_on], body, carrier=Seen)
