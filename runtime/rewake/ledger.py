@@ -318,6 +318,10 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
     """Bound to its limit (`rewake.engine.limits.caching`)."""
 
 
+PATROL: Millis = 60_000
+"""How often a limit is looked at that has holders and no line, in milliseconds."""
+
+
 class Limit(msgspec.Struct, omit_defaults=True):
     """A limit of one key: who holds it, and how its line goes on (`rewake.stores.books`)."""
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from rewake import rate, sleep, step, task, wait_for_approval, workflow
+from rewake import concurrency, rate, sleep, step, task, wait_for_approval, workflow
 from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
 from rewake.engine.sweeping.clock_watch import PAGES
 from rewake.engine.sweeping.looks import PAGE
 from rewake.kinds import Kind, OutcomeKind
+from rewake.ledger import PATROL
 from rewake.records import LATEST, Header, Millis, Operation, Outcome
 from rewake.states import RunState
 from rewake.stores.keys import header_key, operation_key
@@ -76,6 +77,16 @@ async def waits(how: str) -> str:
     return how
 
 
+@task(limits=concurrency(1))
+async def alone() -> None:
+    await asyncio.sleep(100_000)
+
+
+@workflow
+async def guards() -> None:
+    await alone()
+
+
 @task(limits=rate(1, per=60))
 async def now_and_then() -> None:
     begun["now and then"] += 1
@@ -86,7 +97,7 @@ async def rated() -> None:
     await now_and_then()
 
 
-members = [flaky, long, waits, now_and_then, rated]
+members = [flaky, long, waits, now_and_then, rated, alone, guards]
 
 
 def set_clock(engine: Engine, ahead: Millis) -> None:
@@ -255,6 +266,28 @@ def test_what_a_process_holds_is_looked_at_when_it_is_set_right() -> None:
     for held in (run, attempt):
         held.process, held.written, held.due = "p", now + ahead, now + ahead + REST
     assert begun_again(run, now)["due"] == begun_again(attempt, now)["due"] == now
+
+
+@ahead_by
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_limit_that_was_looked_at_is_looked_at_again_in_time(
+    restarts: bool, ahead: Millis
+) -> None:
+    """A look changes nothing of it but when the next one is: that is set right too."""
+
+    async def body(bench: Bench) -> None:
+        await bench.start("guards")
+        await asyncio.sleep(10)
+        set_clock(bench.engine, ahead)
+        await asyncio.sleep(100)
+        await go_on(bench, restarts)
+        await asyncio.sleep(2 * (LEASE + SWEEP))
+        services = bench.engine.services
+        [book], _ = await services.store.limits(limit=9, cursor=None)
+        assert book.due is not None
+        assert book.due <= services.clock.now() + PATROL
+
+    virtually(members, body)
 
 
 @everywhere

@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from rewake.kinds import Kind
-from rewake.ledger import Gathered, Holder, Kept, Limit, Waiter
+from rewake.ledger import PATROL, Gathered, Holder, Kept, Limit, Waiter
 from rewake.limited import Admission, Limited, LimitKind, Line, said
 from rewake.records import Header, Invocation, Millis, Operation, Retried, Started
 from rewake.states import MOVES, Move
@@ -31,8 +31,6 @@ from rewake.stores.suspects import absolved
 from rewake.stores.table import Check, Key, Written
 from rewake.stores.writes import UNOWNED
 
-PATROL: Millis = 60_000
-"""How often a limit is looked at that has holders and no line, in milliseconds."""
 _FIELDS = ("count", "per", "holders", "waits", "turn", "ahead", "next", "lately", "run")
 _KEPT = ("due", "kept", "cleared")
 AT_ONCE = 500

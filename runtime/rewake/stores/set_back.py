@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rewake.ledger import Limit, Process
+from rewake.ledger import PATROL, Limit, Process
 from rewake.published import Published
 from rewake.records import Header, Millis, Operation
 from rewake.states import RunState
@@ -38,8 +38,19 @@ Not where one ends: an outcome takes the lease away, and its due time is still t
 
 
 def is_ahead(item: Dated, now: Millis, margin: Millis) -> bool:
-    """Whether the item was written before the clock was set back to `now`."""
+    """Whether the item was written before the clock was set back to `now`.
+
+    A look at a limit is no change of it, and leaves `written`.
+    """
+    if isinstance(item, Limit) and item.due is not None and item.due > _latest(item, now) + margin:
+        return True
     return item.written > now + margin
+
+
+def _latest(limit: Limit, now: Millis) -> Millis:
+    """For when the next look at a limit is, at the latest, by a clock that is right."""
+    kept = 0 if limit.kept is None else limit.kept.at + limit.per
+    return max(now, kept, limit.next // 1000) + PATROL
 
 
 def begun_again(item: Dated, now: Millis) -> Mapping[str, Any]:
@@ -52,7 +63,7 @@ def begun_again(item: Dated, now: Millis) -> Mapping[str, Any]:
         return {name: now for name in ("due", "wake", "check_at") if getattr(item, name)}
     if isinstance(item, Limit):
         # Its book minds the clock itself, by `written`, which changes with this.
-        ahead = (item.written - now) * 1000
+        ahead = max(0, item.written - now) * 1000
         return {"due": now, **({"next": max(0, item.next - ahead)} if item.next else {})}
     names = ("due", "lease", "not_before") if isinstance(item, Operation) else ("due", "lease")
     found = {name: getattr(item, name) for name in names}

@@ -26,7 +26,7 @@ from rewake.engine.process.leases import PASSING
 from rewake.engine.process.tags import Tags
 from rewake.engine.settings import Settings
 from rewake.kinds import OutcomeKind
-from rewake.ledger import Holder, Limit, Waiter
+from rewake.ledger import PATROL, Holder, Limit, Waiter
 from rewake.limited import (
     CACHED,
     Admission,
@@ -44,7 +44,6 @@ from rewake.states import TERMINAL, RunState
 from rewake.stores.books import held_by
 from rewake.stores.history import of_round
 from rewake.stores.joins import may_be_open
-from rewake.stores.limits import PATROL
 from rewake.stores.operations import free_at
 from rewake.stores.paused import is_past, is_paused
 from rewake.stores.protocol import Store
