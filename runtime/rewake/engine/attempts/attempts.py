@@ -266,9 +266,8 @@ class Attempts:
             claim = self._services.claim_to_carry_on(operation.run)
             with self._services.claims.making(operation.run, "", owner_of(claim)):
                 return await self._store.redeliver(operation, claim)
-        put_off = not operation.owner and operation.due is not None  # else its run is paused
-        if put_off and (invocation.terms.limits or operation.not_before is not None):
-            # Somebody may have done so since this was let in, whose places are given back.
+        if not operation.owner and (invocation.terms.limits or operation.not_before is not None):
+            # Somebody may have put it off since this one was let in, whose places are given back.
             at = operation.not_before or self._services.clock.now()
             if invocation.tag:  # who serves that finds it by its due time alone
                 await self._store.look_at(operation.run, operation.key, at)

@@ -174,12 +174,13 @@ class Limits:
         A claim is tried only where it will surely be refused, as of what has an outcome: any other
         might succeed a moment later, without a place.
         """
-        if found is not None and (found.outcome is not None or found.round > asked.round):
-            return LetIn(())
         header = await self._store.find(asked.run)
+        pauses = header is not None and is_paused(header)  # then a claim is tried again and again
+        if found is not None and (found.outcome is not None or found.round > asked.round):
+            return PutOff(None) if pauses else LetIn(())
         if header is None or header.state in TERMINAL or is_past(header, asked.key):
             return PutOff(None)
-        if is_paused(header):
+        if pauses:
             await self._set_aside(asked, found, now)
             return PutOff(None)
         if found is None:
