@@ -7,6 +7,7 @@ import calendar
 import json
 import os
 import re
+import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable
@@ -22,6 +23,7 @@ from rewake.aws import wire as wires
 from rewake.aws.account import Account, Place
 from rewake.aws.wire import Lost, NotSent, SignedWire
 from rewake.errors import ConfigError, StoreUnavailable
+from tests.support.certificates import certificate
 
 WELL = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 CUT = b"-cut"
@@ -41,7 +43,9 @@ def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @asynccontextmanager
-async def server(*answers: bytes | None) -> AsyncIterator[tuple[SignedWire, list[bytes]]]:
+async def server(
+    *answers: bytes | None, context: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[SignedWire, list[bytes]]]:
     """A wire to a server that gives these answers; None: it closes the connection, without one.
 
     The last one comes again and again. An empty answer never comes.
@@ -68,9 +72,9 @@ async def server(*answers: bytes | None) -> AsyncIterator[tuple[SignedWire, list
         finally:
             writer.close()
 
-    listening = await asyncio.start_server(handle, "127.0.0.1", 0)
-    port = listening.sockets[0].getsockname()[1]
-    wire = SignedWire(Account(), "dynamodb", Place(f"http://127.0.0.1:{port}", "us-east-1"))
+    listening = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=context)
+    scheme, port = "https" if context else "http", listening.sockets[0].getsockname()[1]
+    wire = SignedWire(Account(), "dynamodb", Place(f"{scheme}://127.0.0.1:{port}", "us-east-1"))
     try:
         yield wire, seen
     finally:
@@ -390,6 +394,53 @@ def test_places_come_from_where_aws_has_them(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:2")
     assert Account().place("dynamodb").url == "http://127.0.0.1:2"
     assert Account().place("s3").url == "http://127.0.0.1:1"
+
+
+def test_a_proxy_is_asked_as_aws_own_tools_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the same variables, also those that name what it is not asked for."""
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://dynamodb.test")
+
+    async def main() -> None:
+        async with server(WELL) as (direct, seen):
+            monkeypatch.setenv("http_proxy", direct._url)
+            by_proxy = SignedWire(Account(), "dynamodb", Account().place("dynamodb"))
+            try:
+                assert (await by_proxy.send("POST", "/", {}, b"{}")).status == 200
+            finally:
+                await by_proxy.close()
+            assert seen[0].startswith(b"POST http://dynamodb.test/ HTTP/1.1")
+
+    asyncio.run(main())
+    monkeypatch.setenv("no_proxy", "dynamodb.test")
+    assert Account().place("dynamodb").proxy is None
+
+
+def test_the_authorities_that_are_named_are_believed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A certificate of one's own is refused without, as of a stranger; no file is a setting."""
+    own = certificate(tmp_path / "own.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(own)
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+
+    async def main() -> None:
+        async with server(WELL, context=context) as (wire, _):
+            monkeypatch.setenv("AWS_ENDPOINT_URL", wire._url)
+            with pytest.raises(NotSent, match="ertificate"):
+                await wire.send("POST", "/", {}, b"{}")
+            monkeypatch.setenv("AWS_CA_BUNDLE", str(own))
+            believing = SignedWire(Account(), "dynamodb", Account().place("dynamodb"))
+            try:
+                assert (await believing.send("POST", "/", {}, b"{}")).status == 200
+            finally:
+                await believing.close()
+
+    asyncio.run(main())
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "none.pem"))
+    with pytest.raises(ConfigError, match=r"none\.pem"):
+        Account().place("dynamodb")
 
 
 def test_without_boto3_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,16 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from rewake import AsyncClient, Client
 from rewake.client.transports import proxy_for
@@ -29,6 +24,7 @@ from rewake.errors import (
     ServerUnavailable,
     UsageError,
 )
+from tests.support.certificates import certificate
 
 TOKEN = "a-token-of-this-test"
 RUN = b'{"id": "r", "workflow": "main", "state": "done"}'
@@ -316,7 +312,7 @@ def test_an_answer_counts_although_the_request_broke_off(monkeypatch: pytest.Mon
 def test_a_certificate_that_is_not_accepted(by: Any, tmp_path: Path) -> None:
     """It is told at once: trying again will not help."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(_certificate(tmp_path / "own.pem"))
+    context.load_cert_chain(certificate(tmp_path / "own.pem"))
 
     def serve(connection: socket.socket) -> None:
         with suppress(ssl.SSLError):
@@ -327,17 +323,6 @@ def test_a_certificate_that_is_not_accepted(by: Any, tmp_path: Path) -> None:
         by(lambda client: client.get("r"), server.url.replace("http:", "https:"))
     assert time.monotonic() - began < 3
     assert f"127.0.0.1:{server.port}" in str(caught.value)
-
-
-def _certificate(file: Path) -> Path:
-    """A certificate that nobody has signed, and its key."""
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(1))
-    made = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
-    form = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    file.write_bytes(key.private_bytes(*form) + made)
-    return file
 
 
 # --- proxies -------------------------------------------------------------------------------------

@@ -13,7 +13,9 @@ import logging
 import os
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 from rewake.errors import ConfigError, StoreUnavailable
 
@@ -44,6 +46,10 @@ class Place(NamedTuple):
 
     url: str
     region: str
+    proxy: str | None = None
+    """By which proxy it is reached."""
+    authorities: str | None = None
+    """The file of the authorities whose certificates are believed; None: those of the system."""
 
 
 class Account:
@@ -62,9 +68,15 @@ class Account:
         return self._session
 
     def place(self, service: str) -> Place:
-        """Where a service is. Raises `ConfigError` if no region is named."""
+        """Where a service is. Raises `ConfigError` if no region is named, or a file is missing."""
+        from botocore.utils import get_environ_proxies  # noqa: PLC0415
+
         client = self.client(service)
-        return Place(client.meta.endpoint_url, client.meta.region_name)
+        url, authorities = client.meta.endpoint_url, self._session.get_config_variable("ca_bundle")
+        if authorities is not None and not Path(authorities).is_file():
+            raise ConfigError(f"AWS_CA_BUNDLE: there is no file {authorities}")
+        proxy = get_environ_proxies(url).get(urlsplit(url).scheme)
+        return Place(url, client.meta.region_name, proxy, authorities)
 
     def client(self, service: str) -> Any:
         """A client of botocore, for what is not done often. Raises `ConfigError`."""

@@ -12,6 +12,7 @@ these.
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -84,7 +85,7 @@ class SignedWire:
         self._large = large
         self._account = account
         self._scope = Scope(service, place.region)
-        self._url = place.url.rstrip("/")
+        self._place, self._url = place, place.url.rstrip("/")
         self._sessions: dict[asyncio.AbstractEventLoop, _Held] = {}
         self._lock = threading.Lock()
         self._skew = 0.0
@@ -120,6 +121,7 @@ class SignedWire:
                 data=body or None,
                 headers=signed,
                 allow_redirects=False,
+                proxy=self._place.proxy,
                 timeout=ClientTimeout(sock_connect=_CONNECT, **self._bounds(timeout, body)),
             ) as response:
                 found = {name.lower(): text for name, text in response.headers.items()}
@@ -177,7 +179,7 @@ class SignedWire:
         loop = asyncio.get_running_loop()
         held = self._sessions.get(loop)
         if held is None:
-            holder = _holder()
+            holder = _holder(self._place.authorities)
             held = _Held(await anext(holder), holder)  # it waits for nothing
             with self._lock:
                 living = {each: its for each, its in self._sessions.items() if not each.is_closed()}
@@ -190,11 +192,14 @@ class _Held(NamedTuple):
     holder: AsyncGenerator[ClientSession, None]
 
 
-async def _holder() -> AsyncGenerator[ClientSession, None]:
+async def _holder(authorities: str | None) -> AsyncGenerator[ClientSession, None]:
     import aiohttp  # noqa: PLC0415
 
+    believed = True if authorities is None else ssl.create_default_context(cafile=authorities)
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE),
+        connector=aiohttp.TCPConnector(
+            limit=_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE, ssl=believed
+        ),
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
     )
