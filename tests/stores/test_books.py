@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -134,3 +135,17 @@ def test_a_book_stays_small(shares: int) -> None:
     for number in range(shares):
         book, _ = books.queued(book, f"tenant {number}")
     assert len(book.ahead) <= books.SHARES
+
+
+@pytest.mark.parametrize(("key", "most"), [("look_up", 1_000), ("ü" * 400, 200)])
+def test_a_book_has_room_for_its_holders(key: str, most: int) -> None:
+    """However long their names are, more come in only while its item has room for them."""
+    book = books.blank(Limited(LimitKind.CONCURRENCY, "l", "", 1_000))
+    for number in range(1_000):
+        if not books.is_free(book, 1_000):
+            break
+        who = Waiter(f"018bcfe5680000000000{number:04}", f"{key}.{number}")
+        book = books.entered(book, who, "0123456789abcdef", 1_700_000_000_000)
+    assert most <= len(book.holders)
+    assert len(msgspec.json.encode(book)) < 380 * 1024
+    assert books.is_free(book, 2_000) == (most == 1_000)

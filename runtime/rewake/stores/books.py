@@ -51,6 +51,12 @@ LEVEL = 1_000
 """So many places in line is one level of priority worth."""
 SHARES = 256
 """So many shares are told apart."""
+FULL = 256 * 1024
+"""The most bytes of holders, for an item has 400 KiB at most. Who comes then waits."""
+FEW = 200
+"""So many holders have room, whatever they are called."""
+BESIDE = 64
+"""The bytes of a holder beside its names, at most."""
 _LATEST = 10**15
 """More than any virtual time, and any level of priority, so that places are no negative numbers."""
 
@@ -80,8 +86,15 @@ def held_by(book: Limit, run: str, key: str) -> Holder | None:
 
 
 def is_free(book: Limit, count: int) -> bool:
-    """Whether one more may hold it, of so many."""
-    return len(book.holders) < count
+    """Whether one more may hold it, of so many, and finds room in its item."""
+    return len(book.holders) < count and not _is_full(book)
+
+
+def _is_full(book: Limit) -> bool:
+    if len(book.holders) < FEW:
+        return False
+    names = (len(each.run) + len(each.key.encode()) + BESIDE for each in book.holders)
+    return sum(names) > FULL
 
 
 def is_fresh(book: Limit, per: Millis, now: Millis, margin: Millis) -> bool:
