@@ -76,7 +76,7 @@ def beating(body: Callable[[Heart, Beaten], Coroutine[Any, Any, None]]) -> None:
         )
         heart.open()
         await body(heart, store)
-        await heart.close()
+        await heart.close(bool)
 
     try:
         loop.run_until_complete(main())
@@ -211,7 +211,7 @@ def test_code_that_hogs_the_event_loop_keeps_its_leases() -> None:
                 if said:
                     break
                 await asyncio.sleep(0.01)
-        await heart.close()
+        await heart.close(bool)
 
     asyncio.run(main())
     assert said == [here]

@@ -283,3 +283,44 @@ def test_what_was_left_unread_while_steps_ran_is_read_before_the_run_is_parked()
         assert begun["body"] == 1
 
     virtually([takes, waits_for_two], body)
+
+
+@pytest.mark.parametrize("cut_off", [False, True])
+@pytest.mark.parametrize("stays", [False, True])
+def test_what_a_process_starts_as_it_closes_is_found(stays: bool, cut_off: bool) -> None:
+    """Its write may land when all else is over, and nobody then is left to give the run back."""
+
+    async def body(bench: Bench) -> None:
+        closing, other = bench.engine, bench.another()
+        other.open()
+        await bench.start("beside", n=1)
+        await asyncio.sleep(2.8)
+        assert closing.services.heart.lends()  # what begins from here on is held by its name
+        go = asyncio.Event()
+        store: Any = closing.services.store
+        start = store.start
+
+        async def slow(*given: Any) -> Any:
+            await go.wait()
+            began = await start(*given)
+            if not stays:
+                await asyncio.Event().wait()
+            return began
+
+        async def lands(*given: Any) -> Any:
+            return await asyncio.shield(asyncio.ensure_future(slow(*given)))
+
+        store.start = lands
+        starting = asyncio.ensure_future(closing.start("sequence", {"n": 2}, run="r"))
+        await asyncio.sleep(0.1)
+        if cut_off:
+            starting.cancel()
+        await closing.close(0)
+        go.set()
+        if stays:
+            await asyncio.wait([starting], timeout=1)
+        bench.engine = other
+        await asyncio.sleep(0.1)
+        assert await bench.result("r", 30) == 2
+
+    virtually(members, body)

@@ -210,7 +210,7 @@ class Engine(Runs):
         services.streams.close()
         await services.claims.sweep(0)  # what was claimed by work that was cancelled
         await services.dispatcher.close()
-        await services.heart.close()
+        await services.heart.close(services.claims.is_making)
         services.cache.clear()
         if services.home is not None:
             capture.close()
@@ -301,7 +301,7 @@ class Engine(Runs):
         self._sweeper.close()
         await services.work.rest(until - loop.time())
         await services.claims.sweep(0)
-        await services.heart.rest()
+        await services.heart.rest(services.claims.is_making)
         with suppress(TimeoutError):  # what cannot be sent by then is found by its due time
             async with asyncio.timeout_at(max(until, loop.time() + _LAST_WORD)):
                 await services.dispatcher.flush()

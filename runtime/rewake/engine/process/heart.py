@@ -202,8 +202,8 @@ class Heart:
         await self._keep(hold)
         return owner in self._held
 
-    async def close(self) -> None:
-        """Stop beating. What is still held runs out."""
+    async def close(self, makes: Callable[[], bool]) -> None:
+        """Stop beating. What is still held runs out. `makes`: see `rest`."""
         if self._beating is not None:
             away = self._away
             if away is not None:
@@ -212,12 +212,15 @@ class Heart:
                 self._beating.cancel()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
-        await self.rest()
+        await self.rest(makes)
 
-    async def rest(self) -> None:
-        """Leave nothing that has this process's name, once nothing is held."""
+    async def rest(self, makes: Callable[[], bool]) -> None:
+        """Leave nothing that has this process's name, once nothing is held.
+
+        `makes`: whether something may come to be held that has the name, by which it is looked for.
+        """
         await self._all(list(self._left.values()), self._let_go)
-        await self._rest(closing=True)
+        await self._rest(closing=not makes())
 
     def _run(self) -> None:
         async def beat() -> None:

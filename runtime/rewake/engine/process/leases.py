@@ -49,6 +49,16 @@ class Claims:
         self._clock = clock
         self._settings = settings
         self._unreleased: dict[tuple[str, str], str] = {}
+        self.under_way = 0
+        """How many claims are being made."""
+        self.cut_off: Millis | None = None
+        """When the newest was that may still be made by a write whose answer nobody has."""
+
+    def is_making(self) -> bool:
+        """Whether a claim may come to be that nobody here knows of yet."""
+        cut_off = self.cut_off
+        late = cut_off is not None and 0 <= self._clock.now() - cut_off <= self._settings.lease
+        return self.under_way > 0 or late
 
     async def run(self, run: str, claim: RunClaim) -> Header | Suspect | None:
         """Claim a run; None if there is nothing to claim. Raises `StoreError`."""
@@ -67,6 +77,11 @@ class Claims:
     ) -> Making:
         """Remember a claim that may have been made, if one of `errors` or a cancellation came."""
         return Making(self, (run, key, owner), errors)
+
+    def cut(self, run: str, key: str, owner: str) -> None:
+        """Release a claim with the next sweep, should it have been made."""
+        self.cut_off = self._clock.now()
+        self.remember(run, key, owner)
 
     def remember(self, run: str, key: str, owner: str) -> None:
         """Release a claim with the next sweep."""
@@ -141,7 +156,7 @@ class Making:
         self._errors = errors
 
     def __enter__(self) -> None:
-        pass
+        self._claims.under_way += 1
 
     def __exit__(
         self,
@@ -149,10 +164,11 @@ class Making:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._claims.under_way -= 1
         if kind is not None and issubclass(kind, (*self._errors, asyncio.CancelledError)):
             run, key, owner = self._claim
             if owner:
-                self._claims.remember(run, key, owner)
+                self._claims.cut(run, key, owner)
 
 
 async def insist(ask: Callable[[], Awaitable[T]], told: str, clock: Clock, wait: Millis) -> T:

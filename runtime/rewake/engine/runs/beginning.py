@@ -154,7 +154,9 @@ class Beginning(Pauses):
         if new:
             with carrying_out(run):
                 runs_log.info("run %s of %s has started", run, header.workflow)
-        if new and stored.owner and stored.owner == header.owner:
+        if new and stored.owner and stored.owner == header.owner and services.work.closing:
+            await services.claims.release(run, "", header.owner, 0)
+        elif new and stored.owner and stored.owner == header.owner:
             history = History([started], {})
             services.work.begin(run, Turn(services, stored, history).run())
         elif new and stored.state is RunState.DELAYED:
