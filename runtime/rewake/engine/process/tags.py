@@ -135,10 +135,10 @@ class Tags:
         if self._has_just_said(now):
             return
         await self._say(now)
-        if self._known or self._untaken or self._served.every:
-            for tag, each in self._untaken.items():
-                if now - each.first >= LATE >= now - each.last:
-                    await self._store.known_tags.wait(tag, *each)
+        late = [t for t, e in self._untaken.items() if now - e.first >= LATE >= now - e.last]
+        for tag in late:
+            await self._store.known_tags.wait(tag, *self._untaken[tag])
+        if self._known or late or self._served.every:
             await self.look()
 
     async def came(self) -> None:
