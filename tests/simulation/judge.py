@@ -153,7 +153,9 @@ class Judge:
             if run.operations[key].at != item.at:
                 self._fail(run, f"{key} changed unseen")
         for entry in run.entries:
-            if isinstance(entry, Completed) and operations[entry.key].outcome is None:
+            if isinstance(entry, Completed) and entry.key not in operations:
+                self._fail(run, f"{entry.key} was observed, and its item is not found")
+            elif isinstance(entry, Completed) and operations[entry.key].outcome is None:
                 self._fail(run, f"{entry.key} was observed and has no outcome")
             if isinstance(entry, Scheduled):
                 most, begun = self._most(run, entry), self._world.begun[name, entry.key]
