@@ -10,9 +10,20 @@ from typing import Any
 
 import pytest
 
-from rewake import continue_as_new, signals, sleep, step, wait_for_signal, workflow
+from rewake import (
+    continue_as_new,
+    signals,
+    sleep,
+    step,
+    wait_for_approval,
+    wait_for_signal,
+    workflow,
+)
+from rewake.authoring.approval import Approval, Decision
 from rewake.codecs import AesGcm
+from rewake.engine.outside.approvals import Approvals
 from rewake.engine.outside.signals import Signals
+from rewake.engine.turns.commits import Commits
 from rewake.errors import RunConflict
 from rewake.records import Started
 from rewake.states import RunState
@@ -28,6 +39,13 @@ async def listens(number: int) -> list[int]:
         if len(heard) == number:
             break
     return heard
+
+
+@workflow
+async def asks_and_listens() -> list[Any]:
+    said = asyncio.ensure_future(wait_for_signal("chat"))
+    answer = await wait_for_approval("boss")
+    return [await said, answer.decision]
 
 
 @pytest.mark.parametrize("cached", [0, 100])
@@ -271,3 +289,32 @@ def test_with_a_codec_nothing_of_a_signal_can_be_read() -> None:
 
     codec = AesGcm({"k1": bytes(32)})
     virtually([keeps_a_secret], body, secret=SECRET.with_codec(codec), cached=0)
+
+
+def test_a_signal_that_comes_as_a_turn_begins_is_not_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It counts from then on; the header from before it does not say that it is a signal.
+
+    That shows where something else has come by another process, of which nothing was heard here.
+    """
+    armed: list[str] = []
+
+    async def body(bench: Bench) -> None:
+        other, door = bench.another(), Signals(bench.engine)
+        run = (await bench.start("asks_and_listens")).run
+        await asyncio.sleep(1)
+        close_joins = Commits.close_joins
+
+        async def late(commits: Commits) -> bool:
+            while armed:
+                await door.send(armed.pop(), "chat", 7)
+            return await close_joins(commits)
+
+        monkeypatch.setattr(Commits, "close_joins", late)
+        armed.append(run)
+        approved = Approval(Decision.APPROVED)
+        await Approvals(other).decide(run, "boss", approved, carry_on=False)
+        assert await bench.result(run, 60) == [7, "approved"]
+
+    virtually([asks_and_listens], body)

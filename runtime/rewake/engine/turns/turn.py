@@ -307,6 +307,8 @@ class Turn:
         """
         arrivals, seen = self._instance.arrivals, self._commits.header.arrivals
         keys = arrivals.since(seen)
+        if keys is None:  # the header may count arrivals that were heard here, and not its signals
+            self._instance.inbox.note(arrivals.heard(seen))
         self._unread = False
         if keys is None:
             now = asyncio.get_running_loop().time()
