@@ -34,8 +34,9 @@ SLACK = 120.0
 """Virtual seconds, after the last fault, within which every run must have ended."""
 BEATS = 200.0
 """And so many more beside a machine that beats: it takes longer to answer than it may be silent."""
-WIDE = 60.0
-"""And so many more if a program has groups in groups: that is a hundred attempts, one by one."""
+WIDE = 180.0
+"""And so many more if a program has groups in groups: that is a hundred attempts, one by one, some
+of them three seconds after the one before."""
 JUMP = 80.0
 """And so many more if clocks jump: a lease of a clock that was ahead has to run out."""
 AHEAD = 3_600_000
