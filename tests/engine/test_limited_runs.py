@@ -8,8 +8,21 @@ from typing import Any
 
 import pytest
 
-from rewake import TaskError, by_tenant, concurrency, rate, singleton, sleep, step, task, workflow
+from rewake import (
+    TaskError,
+    by_tenant,
+    concurrency,
+    rate,
+    singleton,
+    sleep,
+    step,
+    task,
+    wait_for_signal,
+    workflow,
+)
 from rewake import now as now_
+from rewake.engine.limits.limits import Limits
+from rewake.engine.outside.signals import Signals
 from rewake.errors import InvalidInput, StoreError, Throttled
 from rewake.records import Header
 from rewake.states import TERMINAL, RunState
@@ -465,3 +478,35 @@ def test_the_time_of_a_body_begins_when_it_is_let_in(table: str) -> None:
         assert 30 <= bench.seconds < 31
 
     virtually(members, body, table=table)
+
+
+def test_a_run_that_hears_something_as_it_is_let_in_is_inside_from_then_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its first commit meets an arrival; it would have waited to be let in until its next timer."""
+    let_in = Limits.let_in
+
+    @workflow(limits=concurrency(1))
+    async def listens() -> list[Any]:
+        async with asyncio.timeout(100_000):
+            return [await wait_for_signal("first"), await wait_for_signal("second")]
+
+    async def body(bench: Bench) -> None:
+        door = Signals(bench.another())  # of its sending nothing is heard here
+
+        async def heard(limits: Limits, header: Header) -> Any:
+            found = await let_in(limits, header)
+            if not header.signals:
+                await door.send(header.run, "first", 1)
+            return found
+
+        monkeypatch.setattr(Limits, "let_in", heard)
+        run = (await bench.start("listens")).run
+        await asyncio.sleep(10)
+        header = await bench.engine.get(run)
+        assert header.admission is not None
+        assert header.admission.inside
+        await door.send(run, "second", 2)
+        assert await bench.result(run, 10) == [1, 2]
+
+    virtually([listens], body, cached=0)

@@ -209,6 +209,13 @@ class Commits:
                 return True
         return False
 
+    def adopt(self, header: Header) -> None:
+        """Go on from a header as it is stored; that its run was let in may not be written yet."""
+        admission = self.header.admission
+        if admission is not None and admission.inside:
+            header.admission = admission
+        self.header = header
+
     async def finish(self, execution: Execution) -> bool:
         """Commit the end. Returns False if something arrived, which the ended workflow ignores.
 
@@ -327,7 +334,7 @@ class Commits:
         if isinstance(result, Fenced):
             raise Overtaken
         answered = result.header.answer != self.header.answer
-        self.header = result.header
+        self.adopt(result.header)
         if answered:
             self._services.ended(self.header.run)  # who waits looks again
         if isinstance(result, Arrived):

@@ -39,5 +39,5 @@ class Crowd:
             held = await self._store.hold_off(found)
             if held is None:
                 raise Overtaken
-            self._commits.header = held
+            self._commits.adopt(held)
         return False

@@ -356,7 +356,7 @@ class Turn:
         self._check_held()
         await self._look_after_tasks(execution)
         if not self._steps.ended:
-            self._commits.header = await self._fresh_header()
+            self._commits.adopt(await self._fresh_header())
 
     async def _look_after_tasks(self, execution: Execution) -> None:
         """Dispatch unattended tasks again while steps run; a sweep checks parked runs."""
