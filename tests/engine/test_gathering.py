@@ -10,9 +10,11 @@ import pytest
 
 from rewake import batch, concurrency, debounce, step, workflow
 from rewake.app import App
+from rewake.engine.starts.gathering import Gathering
 from rewake.engine.starts.starting import IfFinished
 from rewake.errors import RunConflict
 from rewake.kinds import Purpose
+from rewake.records import Header
 from rewake.states import RunState
 from rewake.testing.clock import EPOCH
 from rewake.values.run_codec import RunCodec
@@ -174,6 +176,32 @@ def test_a_start_that_is_sent_twice_is_in_its_batch_once() -> None:
         assert await bench.result("a") == [97, 98, 99]
 
     virtually(members, body)
+
+
+def test_a_start_that_is_sent_twice_as_its_batch_is_due_is_in_one_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever found that gathering may join it until it has begun, though its time is over."""
+    go, add, slow = asyncio.Event(), Gathering._add, ["b"]
+
+    async def late(gathering: Gathering, pending: Header, start: str, *more: Any) -> Header | None:
+        if slow and start == slow.pop():
+            await go.wait()
+        return await add(gathering, pending, start, *more)
+
+    async def body(bench: Bench) -> None:
+        other = bench.another()
+        await bench.engine.start("send", {"items": [1]}, run="a")
+        monkeypatch.setattr(Gathering, "_add", late)
+        first = asyncio.ensure_future(bench.engine.start("send", {"items": [2]}, run="b"))
+        await asyncio.sleep(31)
+        found, _ = await other.start("send", {"items": [2]}, run="b")
+        go.set()
+        assert (await first)[0].run == found.run == "a"
+        await bench.engine.sweep()
+        assert await bench.result("a") == [1, 2]
+
+    virtually(members, body, sweeps=False)
 
 
 @pytest.mark.parametrize("workflow", ["send", "index"])

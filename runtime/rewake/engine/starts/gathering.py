@@ -147,7 +147,9 @@ class Gathering:
                 self._past = None
                 return stands
             found = await self._store.find(stands.run)
-            if found is not None and (self._is_in(stands, found, start) or _gathers(found, now)):
+            # Also one that is due: who has found it gathering may join it until it has begun.
+            waits = found is not None and found.state is RunState.DELAYED
+            if found is not None and (waits or self._is_in(stands, found, start)):
                 return stands
             self._past = stands
 
