@@ -201,7 +201,7 @@ class Gathering:
         return found
 
     async def _first(self, pending: Header) -> Started | None:
-        """What it begins with so far; None: another start has changed that since."""
+        """What it begins with so far; None: that has changed since, or it has begun."""
         try:
             first = await self._store.last(pending)
         except CheckpointUnreadable:
@@ -209,8 +209,7 @@ class Gathering:
             if found is not None and found.mark == pending.mark:
                 raise
             return None
-        assert isinstance(first, Started)
-        return first
+        return first if isinstance(first, Started) else None
 
     def _with(
         self, pending: Header, first: Started, arguments: Mapping[str, Any]
